@@ -190,12 +190,12 @@ class Worker:
         known = message.get("unreadable") or {}
         delivery = Delivery(lease, first, self._offset)
         told = time.monotonic()
-        limit = self._base + slot_fields.LIMIT
+        void = self._base + slot_fields.VOID
         view = self._view
         for mini_batch in range(first, first + count):
             self._mark(slot_fields.POSITION, lease)
             view[self._base + slot_fields.RUNNING] = mini_batch
-            if lease >= view[limit]:
+            if lease <= view[void]:
                 self._mark(slot_fields.RUNNING, slot_fields.NONE)
                 self._deliver(delivery)
                 self._channel.send({"m": "returned", "lease": lease, "first": mini_batch, "count": first + count - mini_batch})
@@ -215,6 +215,9 @@ class Worker:
     def _piece(self, message: dict[str, Any]) -> None:
         """Run some items of one mini-batch (bisection)."""
         piece = (message["first"], message["count"])
+        if message["lease"] <= self._view[self._base + slot_fields.VOID]:
+            self._channel.send({"m": "returned", "lease": message["lease"], "first": message["mb"], "count": 1})
+            return
         delivery = Delivery(message["lease"], message["mb"], self._offset, piece)
         self._mark(slot_fields.PIECE_COUNT, piece[1])
         self._mark(slot_fields.PIECE_FIRST, piece[0])

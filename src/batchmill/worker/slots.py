@@ -11,11 +11,9 @@ import os
 
 WIDTH = 16
 PID, PID_START, PHASE, RUNNING, RUNNING_SINCE, RUNNING_ITEMS, READING, READING_SINCE = range(8)
-PIECE_FIRST, PIECE_COUNT, FINISHED, READER_THREAD, LIMIT, POSITION, SPARE_1, SPARE_2 = range(8, 16)
+PIECE_FIRST, PIECE_COUNT, FINISHED, READER_THREAD, VOID, POSITION, SPARE_1, SPARE_2 = range(8, 16)
 
 NONE = -1
-NO_LIMIT = 2**62
-
 STARTING, INIT, IDLE, RUN, SHUTDOWN = range(5)
 
 
@@ -41,7 +39,6 @@ class Slots:
             self.values[base + field] = 0
         for field in (RUNNING, READING, PIECE_FIRST):
             self.values[base + field] = NONE
-        self.values[base + LIMIT] = NO_LIMIT
 
     def get(self, slot: int, field: int) -> int:
         return self.values[slot * WIDTH + field]

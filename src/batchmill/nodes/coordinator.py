@@ -1,0 +1,250 @@
+"""The coordinator: takes a run up (new, interrupted, failed) and carries it to its end. Also the body of a detached run's process."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from batchmill.errors import BatchmillError, InputError
+from batchmill.nodes.gpus import gpu_count
+from batchmill.nodes.local import LocalEngine
+from batchmill.parallel_run.cores import usable_cores
+from batchmill.parallel_run.dead_letters import write_dead_letters
+from batchmill.parallel_run.events import NodeConfig
+from batchmill.parallel_run.job import Ending, Job, Limits, feed_output
+from batchmill.parallel_run.job_logs import write_job_logs
+from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.output import OrderedOutput
+from batchmill.parallel_run.output_claim import OutputClaim
+from batchmill.parallel_run.plan import make_plan
+from batchmill.parallel_run.progress import Progress, Silent
+from batchmill.parallel_run.run_folder import RunFolder, find_run
+from batchmill.parallel_run.scheduler import Policy, Scheduler
+from batchmill.parallel_run.snapshot import take_snapshot
+from batchmill.records import RunStatus
+from batchmill.settings import RunSettings
+from batchmill.worker.plan_file import PlanFile
+from batchmill.worker.slots import in_flight
+
+SHUTDOWN_SECONDS = 30.0
+INIT_FACTOR, INIT_SECONDS = 3, 30.0
+CACHE_BYTES = 4 << 30
+BALLAST = 256 << 10
+DEATHS_BEFORE_SUSPICION = 3
+
+
+class Coordinator:
+    """One incarnation of one run: holds the run folder and the output folder while it lives."""
+
+    def __init__(self, folder: RunFolder, progress: Progress | None = None) -> None:
+        self.folder = folder
+        self.progress = progress or Silent()
+        self.description: dict[str, Any] = json.loads(folder.settings.read_text())
+        self.settings = RunSettings(**self.description["settings"])
+        self.output = Path(self.description["output"])
+
+    def prepare(self) -> None:
+        """Hold the run, claim its ledger, plan it and copy its script: everything that bad input can stop.
+
+        Raises:
+            RunBusyError: another process carries the run out.
+            UsageError: the run cannot begin; if it is new, nothing of it is left.
+        """
+        self.folder.lock()
+        self._claim = OutputClaim(self.output, self.folder.id)
+        self.ledger = Ledger(self.folder.ledger, write=True)
+        new = self.ledger.epoch == 0
+        self._previous_epoch = self.ledger.epoch
+        self.epoch = self.ledger.claim()
+        (self.folder.path / "ballast").write_bytes(b"\0" * BALLAST)
+        self.folder.cancel_request.unlink(missing_ok=True)
+        self._was_in = os.getcwd()
+        try:
+            self._plan_and_snapshot()
+        except BatchmillError:
+            if new:
+                self.discard()
+            raise
+
+    def _plan_and_snapshot(self) -> None:
+        if not (self.folder.snapshot / ".complete").exists():
+            shutil.rmtree(self.folder.snapshot, ignore_errors=True)
+            take_snapshot(Path(self.description["script"]), self._source(), self.folder.snapshot)
+            (self.folder.snapshot / ".complete").touch()
+        if not (self.folder.plan / "plan.json").exists():
+            os.chdir(self.description["folder"])
+            try:
+                make_plan(self.settings, self.folder.plan, progress=self.progress.planning)
+            finally:
+                os.chdir(self._was_in)
+        self.plan = PlanFile(str(self.folder.plan))
+        if self.plan.mini_batches == 0:
+            raise InputError("The inputs hold no items.", cure="Check --input; nothing was started.")
+
+    def _source(self) -> str | None:
+        source = self.settings.source
+        return None if source is None else str(Path(self.description["folder"]) / source)
+
+    def discard(self) -> None:
+        """A run that never began leaves nothing behind."""
+        self.ledger.close()
+        self._claim.release()
+        if self.output == self.folder.output_folder():
+            self.output.rmdir()
+        shutil.rmtree(self.folder.path, ignore_errors=True)
+        self.folder.unlock()
+
+    def carry_out(self) -> Ending:
+        """Run the prepared job to its end; the ending is in the ledger and in the logs when this returns."""
+        try:
+            job = self._job()
+            ending = job.run()
+            return self._conclude(job, ending)
+        finally:
+            self.ledger.close()
+            self._claim.release()
+            self.folder.unlock()
+
+    def _conclude(self, job: Job, ending: Ending) -> Ending:
+        (self.folder.path / "ballast").unlink(missing_ok=True)
+        self.ledger.end(ending.status, ending.error, ending.counts)
+        self.folder.cancel_request.unlink(missing_ok=True)
+        job.log_last(ending.counts)
+        write_dead_letters(self.ledger, self.folder)
+        write_job_logs(self.ledger, self.folder, self.plan, self.settings, ending)
+        if ending.status is RunStatus.COMPLETED:
+            for spent in (self.folder.parts, self.folder.path / "work", self.folder.path / "cache"):
+                shutil.rmtree(spent, ignore_errors=True)
+        self.progress.ended(ending.status, ending.counts, ending.error)
+        return ending
+
+    def _job(self) -> Job:
+        settings, folder = self.settings, self.folder
+        header = self.plan.header
+        scheduler = self._scheduler()
+        folder.parts.mkdir(exist_ok=True)
+        output = None
+        if settings.output_action == "append_row":
+            output = OrderedOutput(self.output, settings.append_row_file_name, folder.parts, self.epoch, self.plan.mini_batches)
+            output.open(int(self.ledger.meta("output_front") or 0), int(self.ledger.meta("output_length") or 0))
+            if self._previous_epoch:
+                feed_output(self.ledger, output)
+        config = self._node_config()
+        init = config.init_timeout
+        no_progress = settings.progress_update_timeout or max(270.0, init + 2 * (config.run_timeout + config.read_timeout))
+        limits = Limits(no_progress=no_progress, first_progress=max(600.0, 4 * init, no_progress))
+        return Job(folder, self.ledger, scheduler, LocalEngine(config), output, header["items"], limits, self.progress)
+
+    def _scheduler(self) -> Scheduler:
+        settings, plan = self.settings, self.plan
+        policy = Policy(
+            run_max_try=settings.run_max_try,
+            isolate_failures=settings.isolate_failures,
+            splittable=not plan.header.get("partition_keys"),
+            error_threshold=settings.error_threshold,
+            allowed_failed_count=settings.allowed_failed_count,
+            allowed_failed_percent=settings.allowed_failed_percent,
+        )
+        files = plan.header["kind"] == "files"
+        scheduler = Scheduler(plan.mini_batches, policy, lambda k: len(plan.mini_batch(k).items) if files else None)
+        if self._previous_epoch:
+            restore(self.ledger, scheduler)
+            self._suspect(scheduler)
+        return scheduler
+
+    def _suspect(self, scheduler: Scheduler) -> None:
+        """After three deaths without a commit between, what was in flight runs alone (decision: suspects are not charged before)."""
+        slots = sorted(self.folder.slots.glob("epoch*"), key=lambda path: int(path.name[5:]))
+        found = in_flight(str(slots[-1])) if slots else []
+        for path in slots:
+            path.unlink()
+        if int(self.ledger.meta("deaths") or 0) >= DEATHS_BEFORE_SUSPICION:
+            scheduler.suspect([k for k in found if k < scheduler.total])
+
+    def _node_config(self) -> NodeConfig:
+        settings, folder = self.settings, self.folder
+        environment = dict(settings.environment_variables)
+        workers = settings.workers or gpu_count(environment) or max(1, usable_cores() // settings.nodes)
+        script = folder.snapshot / Path(self.description["script"]).relative_to(self._source() or Path(self.description["script"]).parent)
+        remote = any(one["location"] != "local" for one in self.plan.header["inputs"])
+        return NodeConfig(
+            run_id=folder.id,
+            run_folder=folder.path,
+            epoch=self.epoch,
+            plan_folder=folder.plan,
+            script=script,
+            source=folder.snapshot,
+            arguments=tuple(settings.arguments),
+            output_dir=self.output,
+            output_action=settings.output_action,
+            with_header=settings.append_row_dataframe_header,
+            level=settings.logging_level,
+            workers=workers,
+            node_count=settings.nodes,
+            mini_batches=self.plan.mini_batches,
+            remote=remote,
+            cache_bytes=CACHE_BYTES,
+            retry_timeout=settings.retry_timeout,
+            run_timeout=float(settings.run_invocation_timeout),
+            init_timeout=INIT_FACTOR * settings.run_invocation_timeout + INIT_SECONDS,
+            read_timeout=float(settings.task_overhead_timeout),
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            python=sys.executable,
+            environment=environment,
+            profiling_module=settings.profiling_module,
+            resource_monitor_interval=float(settings.resource_monitor_interval),
+        )
+
+
+def restore(ledger: Ledger, scheduler: Scheduler) -> None:
+    """Bring a new scheduler to the state that the ledger proves."""
+    for first, count, _, items, ok, short in ledger.ranges():
+        scheduler.restore_done(first, count, items, ok, short)
+    for mini_batch, items in ledger.failed():
+        scheduler.restore_failed(mini_batch, items)
+    for mini_batch, items, ok, ended in ledger.splits():
+        pieces = [] if ended else ledger.pieces(mini_batch)
+        settled_ok = ok if ended else sum(piece[3] for piece in pieces)
+        scheduler.restore_split(mini_batch, items, settled_ok, ended=ended, settled=[(piece[0], piece[1]) for piece in pieces])
+    for mini_batch, tries, memory in ledger.tries_of_whole():
+        retried = tries > 1 or scheduler.state[mini_batch] != 3
+        scheduler.restore_tries(mini_batch, tries, retried=retried, memory=memory)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """``python -m batchmill.nodes.coordinator RUN --report FD``: tell the starter how the beginning went, then carry the run out."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run")
+    parser.add_argument("--report", type=int)
+    options = parser.parse_args(arguments)
+    coordinator = Coordinator(find_run(options.run))
+    try:
+        coordinator.prepare()
+    except BatchmillError as error:
+        _report(options.report, {"error": str(error), "class": type(error).__name__})
+        return error.exit_code
+    _report(options.report, {"planned": True})
+    ending = coordinator.carry_out()
+    return 0 if ending.status is RunStatus.COMPLETED else 1
+
+
+def _report(descriptor: int | None, message: dict[str, Any]) -> None:
+    if descriptor is None:
+        return
+    try:
+        os.write(descriptor, json.dumps(message).encode() + b"\n")
+        os.close(descriptor)
+    except OSError:
+        traceback.print_exc()  # the starter has left; the run goes on
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+
+

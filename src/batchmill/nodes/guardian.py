@@ -1,0 +1,63 @@
+"""The guardian: a tiny process that outlives its coordinator by a moment and kills the workers it left behind.
+
+It holds the read end of a pipe whose write end only the coordinator has; end of file means that the coordinator is gone, however it
+died. It needs no cooperation (and no GIL) of the workers, and takes the children that scripts started in the workers' process groups
+along. On Linux the kernel kills the workers by itself as well (parent-death signal).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from batchmill.worker.slots import PID, PID_START, WIDTH, Slots
+
+
+def process_start(pid: int) -> int:
+    """The start time of a process in clock ticks (Linux), 0 where unknown: tells a process from a later one with the same id."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(text.rsplit(")", 1)[1].split()[19])
+
+
+class Guardian:
+    """Started by the coordinator; watches the workers of one slots file."""
+
+    def __init__(self, slots_path: str) -> None:
+        read, self._write = os.pipe()
+        root = str(Path(__file__).resolve().parents[2])
+        body = f"import sys; sys.path.insert(0, {root!r}); from batchmill.nodes.guardian import main; main({read}, {slots_path!r})"
+        command = [sys.executable, "-S", "-E", "-c", body]
+        self._process = subprocess.Popen(command, pass_fds=(read,), stdin=subprocess.DEVNULL, start_new_session=True)
+        os.close(read)
+
+    def close(self) -> None:
+        """The workers are gone: let the guardian end."""
+        os.close(self._write)
+        self._process.wait()
+
+
+def watch(read_descriptor: int, slots_path: str) -> None:
+    """Body of the guardian process: wait for the end of the coordinator, then kill every process group in the slots."""
+    while os.read(read_descriptor, 1):
+        pass
+    slots = Slots(slots_path, os.path.getsize(slots_path) // (WIDTH * 8))
+    for slot in range(slots.count):
+        pid, started = slots.get(slot, PID), slots.get(slot, PID_START)
+        if pid > 1 and process_start(pid) in (started, 0):
+            try:
+                os.killpg(pid, signal.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                continue
+
+
+def main(read_descriptor: int, slots_path: str) -> None:
+    """Entry of the guardian process; the signals a terminal sends to everybody must not end it early."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    watch(read_descriptor, slots_path)

@@ -1,0 +1,86 @@
+"""The local engine: N nodes on this machine, driven by one selector loop in the coordinator's process."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Iterable, Sequence
+
+from batchmill.nodes.guardian import Guardian
+from batchmill.nodes.node import Node
+from batchmill.parallel_run.events import Event, NodeConfig, Task
+from batchmill.worker.slots import Slots
+
+TICK = 0.05
+
+
+class LocalEngine:
+    """Runs ``node_count`` nodes as `Node` objects in this process; their workers are processes of their own."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        self._config = config
+        self._selector = selectors.DefaultSelector()
+        folder = config.run_folder / "slots"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"epoch{config.epoch}"
+        self._slots = Slots(str(path), config.node_count * config.workers, create=True)
+        for slot in range(self._slots.count):
+            self._slots.clear(slot)
+        self._guardian = Guardian(str(path))
+        self._nodes = {
+            f"node{number}": Node(f"node{number}", config, self._slots, number * config.workers, self._selector) for number in range(config.node_count)
+        }
+        self._ticked = 0.0
+
+    @property
+    def nodes(self) -> Sequence[str]:
+        return list(self._nodes)
+
+    def start(self) -> None:
+        for node in self._nodes.values():
+            node.start()
+
+    def give(self, node: str, tasks: Iterable[Task]) -> None:
+        self._nodes[node].give(tasks)
+        self._ticked = 0.0
+
+    def step(self, timeout: float) -> list[Event]:
+        deadline = time.monotonic() + timeout
+        while True:
+            now = time.monotonic()
+            for key, _ in self._selector.select(max(0.0, min(TICK, deadline - now, self._ticked + TICK - now))):
+                node, worker = key.data
+                node.news(worker)
+            now = time.monotonic()
+            events: list[Event] = []
+            for node in self._nodes.values():
+                node.tick(now)
+                events += node.take_events(now)
+            self._ticked = now
+            if events or now >= deadline:
+                return events
+
+    def finish(self) -> list[Event]:
+        for node in self._nodes.values():
+            node.finish()
+        events: list[Event] = []
+        while any(node.workers for node in self._nodes.values()):
+            events += self.step(0.5)
+        for node in self._nodes.values():
+            node.close()
+        self._close()
+        return events
+
+    def abort(self) -> None:
+        for node in self._nodes.values():
+            node.abort()
+        self._close()
+
+    def _close(self) -> None:
+        self._guardian.close()
+        self._selector.close()
+        self._slots.close()
+        path = self._config.run_folder / "slots" / f"epoch{self._config.epoch}"
+        if path.exists():
+            os.unlink(path)

@@ -1,0 +1,441 @@
+"""One node: starts worker processes, feeds them leases, watches them, tells the job what became of every mini-batch.
+
+A worker that hangs is asked for its stacks and killed; one that dies is charged only with the mini-batch it was on, the rest of its
+lease goes back. Nothing here waits except `Node.wait`, and nothing costs anything per mini-batch except in the worker itself.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import selectors
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from batchmill.nodes.feeding import Feeder
+from batchmill.nodes.gpus import COUNT_VARIABLE, GpuIndexes, gpu_count
+from batchmill.nodes.oom import OutOfMemoryCounter
+from batchmill.nodes.process import NAMES, Chunk, WorkerProcess, start_worker
+from batchmill.nodes.verdict import death_verdict
+from batchmill.nodes.watch import Watch
+from batchmill.parallel_run.events import (
+    Done,
+    ErrorFacts,
+    Event,
+    Full,
+    Hungry,
+    InitFailed,
+    NodeConfig,
+    NodeGaveUp,
+    Returned,
+    ShutdownProblem,
+    Task,
+    TryFailed,
+    WorkerReady,
+)
+from batchmill.parallel_run.run_folder import NodeLogs
+from batchmill.worker.slots import FINISHED, PID, READING, RUNNING, Slots
+
+FAILURES_BEFORE_RENEWAL = 10
+"""Azure ML: after more than ten failed mini-batches a worker process ends and a fresh one is started."""
+
+SYNC_EVERY = 0.1
+UNCHARGED_DEATHS = 3
+
+
+class Node:
+    """The supervisor of the worker processes of one node."""
+
+    def __init__(self, name: str, config: NodeConfig, slots: Slots, first_slot: int, selector: selectors.BaseSelector) -> None:
+        self.name = name
+        self.config = config
+        self.workers: dict[int, WorkerProcess] = {}
+        self.slots = slots
+        self._first_slot = first_slot
+        self._selector = selector
+        self._events: list[Event] = []
+        self._unsynced: list[tuple[WorkerProcess, Done]] = []
+        self._synced_at = 0.0
+        self._logs = NodeLogs(config.run_folder, name)
+        self._next_number = self._logs.next_process_number()
+        self._environment = _environment(config)
+        self._gpus = GpuIndexes(gpu_count(self._environment))
+        self._oom = OutOfMemoryCounter()
+        self._feeder = Feeder(self, config)
+        self._watch = Watch(self, config)
+        self._failures_in_a_row = 0
+        self._uncharged_in_a_row = 0
+        self._gave_up = False
+        self._stopping = False
+        self._free_slots = deque(range(first_slot, first_slot + config.workers))
+        self._last_failure = ErrorFacts("WorkerExited", "no worker could be started")
+
+    # --- starting and stopping --------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        for _ in range(min(self.config.workers, max(1, self.config.mini_batches))):
+            self._start_one()
+
+    def _start_one(self) -> None:
+        slot = self._free_slots.popleft()
+        number, self._next_number = self._next_number, self._next_number + 1
+        name = f"process{number:03d}"
+        folders = self._logs.prepare(name)
+        gpu = self._gpus.take()
+        environment = dict(self._environment)
+        if gpu is None:
+            environment.pop("CUDA_VISIBLE_DEVICES", None)
+        else:
+            environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
+        worker = start_worker(self.config.python, self._worker_config(name, slot, folders), self.slots, slot, environment, folders, gpu)
+        self.workers[slot] = worker
+        self._selector.register(worker.read_descriptor, selectors.EVENT_READ, (self, worker))
+        if worker.pid_descriptor >= 0:
+            self._selector.register(worker.pid_descriptor, selectors.EVENT_READ, (self, worker))
+
+    def _worker_config(self, name: str, slot: int, folders: dict[str, Path]) -> dict[str, Any]:
+        config = self.config
+        mounts = None
+        if config.remote:
+            mounts = [str(self._feeder.cache_folder / str(number)) for number in range(self._feeder.inputs)]
+        return {
+            "parent": os.getpid(),
+            "name": name,
+            "slot": slot,
+            "slots": str(config.run_folder / "slots" / f"epoch{config.epoch}"),
+            "slot_count": self.slots.count,
+            "plan": str(config.plan_folder),
+            "mounts": mounts,
+            "script": str(config.script),
+            "source": str(config.source),
+            "names": NAMES,
+            "arguments": list(config.arguments),
+            "output_action": config.output_action,
+            "with_header": config.with_header,
+            "output_dir": str(config.output_dir),
+            "level": config.level,
+            "part": str(config.run_folder / "parts" / f"{config.epoch}-{self.name}-{name}"),
+            "working_dir": str(folders["working_dir"]),
+            "log_dir": str(folders["log_dir"]),
+            "stacks": str(folders["stacks"]),
+            "profile": str(folders["profile"]),
+            "profiling_module": config.profiling_module,
+        }
+
+    def give(self, tasks: Iterable[Task]) -> None:
+        self._feeder.add(tasks)
+
+    def finish(self) -> None:
+        """No more work will come: let every worker call shutdown() and end."""
+        self._stopping = True
+        for worker in self.workers.values():
+            if not worker.stopping:
+                worker.stopping = True
+                worker.send({"m": "stop"})
+                if not worker.ready:
+                    worker.signal_group(signal.SIGKILL)
+
+    def abort(self) -> None:
+        """Kill every worker now; what they had not reported is not run."""
+        self._stopping = True
+        for worker in list(self.workers.values()):
+            worker.stopping = True
+            worker.signal_group(signal.SIGKILL)
+        for worker in list(self.workers.values()):
+            self._reap(worker)
+        self._feeder.close()
+
+    def close(self) -> None:
+        self._feeder.close()
+
+    # --- news -------------------------------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> None:
+        """Look after everything that no descriptor announces: time limits, deaths (without pidfd), hunger."""
+        self._watch.look(now)
+        for worker in list(self.workers.values()):
+            worker.flush()
+            if worker.pid_descriptor < 0 or worker.closed_pipe is not None:
+                self.news(worker)
+        if not self._stopping:
+            self._feeder.feed(now)
+
+    def news(self, worker: WorkerProcess) -> None:
+        """A descriptor of this worker is readable."""
+        if worker.slot not in self.workers or self.workers[worker.slot] is not worker:
+            return
+        dead = self._wait_status(worker) is not None
+        for message in worker.receive():
+            self._message(worker, message)
+        if dead:
+            self._reap(worker)
+        elif worker.closed_pipe is not None and worker.kill_reason is None and time.monotonic() - worker.closed_pipe > 0.2:
+            self.kill(worker, "protocol")
+        elif worker.closed_pipe is not None:
+            self._stop_listening(worker)
+
+    def _stop_listening(self, worker: WorkerProcess) -> None:
+        if worker.read_descriptor in self._selector.get_map():
+            self._selector.unregister(worker.read_descriptor)
+
+    def take_events(self, now: float) -> list[Event]:
+        """What happened; every `Done` among it has been synced."""
+        if self._unsynced and (now - self._synced_at >= SYNC_EVERY or self._events or self._stopping or self._feeder.drained):
+            self._sync(now)
+        events, self._events = self._events, []
+        return events
+
+    def _sync(self, now: float) -> None:
+        """Group sync: one sync a part file, then the folder for files that are new."""
+        pending, self._unsynced = self._unsynced, []
+        ends: dict[str, tuple[WorkerProcess, int]] = {}
+        for worker, done in pending:
+            if done.length:
+                ends[done.part] = (worker, done.offset + done.length)
+        synced_folder = False
+        for worker, end in ends.values():
+            new = worker.part_descriptor is None
+            worker.sync(end)
+            if new and not synced_folder:
+                folder = os.open(worker.part.parent, os.O_RDONLY)
+                os.fsync(folder)
+                os.close(folder)
+                synced_folder = True
+        self._synced_at = now
+        self._events[:0] = [done for _, done in pending]
+
+    # --- messages ---------------------------------------------------------------------------------------------------------------
+
+    def _message(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        kind = message["m"]
+        if kind == "done":
+            self._done(worker, message)
+        elif kind == "failed":
+            self._try_failed(worker, message)
+        elif kind == "ready":
+            worker.ready = True
+            worker.last_news = time.monotonic()
+            self._failures_in_a_row = 0
+            self._events.append(WorkerReady(self.name, worker.name))
+        elif kind == "init_failed":
+            self._init_failed(worker, _facts(message))
+        elif kind == "returned":
+            self._feeder.returned(worker, message)
+        elif kind == "full":
+            self._events.append(Full(self.name, message["folder"]))
+        elif kind == "stopped":
+            worker.peak = message["peak"]
+            if message["problem"]:
+                facts = _facts(message["problem"])
+                self._logs.error(worker.name, "shutdown()", facts)
+                self._events.append(ShutdownProblem(self.name, worker.name, facts))
+
+    def _done(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        self._uncharged_in_a_row = 0
+        chunk = self._feeder.finished(worker, message["lease"], message["first"], message["count"])
+        piece = message.get("piece")
+        done = Done(
+            node=self.name,
+            worker=worker.name,
+            token=chunk.token,
+            first=message["first"],
+            count=message["count"],
+            piece=(piece[0], piece[1]) if piece else None,
+            part=worker.part.name,
+            offset=message["offset"],
+            length=message["length"],
+            rows=message["rows"],
+            items=message["items"],
+            ok=message["ok"],
+            short=message["short"],
+            packed=base64.b64decode(message["packed"]),
+            spans=base64.b64decode(message.get("spans", "")),
+            notes=message.get("notes", ()),
+            header=message.get("header"),
+        )
+        self._unsynced.append((worker, done))
+
+    def _try_failed(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
+        self._uncharged_in_a_row = 0
+        piece = message.get("piece")
+        chunk = self._feeder.finished(worker, message["lease"], message["mb"], 1)
+        self._charge(worker, chunk, message["mb"], (piece[0], piece[1]) if piece else None, message, _facts(message))
+        worker.failed += 1
+        if worker.failed > FAILURES_BEFORE_RENEWAL:
+            worker.retiring = True
+
+    def _charge(
+        self, worker: WorkerProcess, chunk: Chunk, mini_batch: int, piece: tuple[int, int] | None, message: dict[str, Any], facts: ErrorFacts
+    ) -> None:
+        self._logs.error(worker.name, f"mini-batch {mini_batch}", facts)
+        self._events.append(
+            TryFailed(
+                node=self.name,
+                worker=worker.name,
+                token=chunk.token,
+                mini_batch=mini_batch,
+                piece=piece,
+                items=message.get("items"),
+                item=message.get("item"),
+                status=message["status"],
+                error=facts,
+                started=time.time() - message["elapsed"],
+                elapsed=message["elapsed"],
+                run_seconds=message["run_seconds"],
+            )
+        )
+
+    def _init_failed(self, worker: WorkerProcess, facts: ErrorFacts) -> None:
+        self._last_failure = facts
+        self._failures_in_a_row += 1
+        worker.retiring = True
+        worker.failed = -1
+        self._logs.error(worker.name, "init()", facts)
+        self._events.append(InitFailed(self.name, worker.name, facts))
+
+    # --- deaths -----------------------------------------------------------------------------------------------------------------
+
+    def kill(self, worker: WorkerProcess, reason: str) -> None:
+        """Ask for the stacks, and kill a moment later (`Watch` does it), so that the dump gets written."""
+        if worker.kill_reason is None:
+            from batchmill.worker.process import stack_signal
+
+            worker.kill_reason = reason
+            worker.kill_at = time.monotonic() + 0.3
+            try:
+                os.kill(worker.pid, stack_signal())
+            except ProcessLookupError:
+                worker.kill_at = time.monotonic()
+
+    def _wait_status(self, worker: WorkerProcess) -> int | None:
+        """The exit status once the process has ended, with its peak memory; None while it lives."""
+        if worker.process.returncode is None:
+            pid, status, usage = os.wait4(worker.pid, os.WNOHANG)
+            if pid == 0:
+                return None
+            worker.process.returncode = os.waitstatus_to_exitcode(status)
+            if worker.peak is None:
+                worker.peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return worker.process.returncode
+
+    def _reap(self, worker: WorkerProcess) -> None:
+        """The process is dead (or will be in a moment, after SIGKILL): take what it said last, settle its leases, replace it."""
+        deadline = time.monotonic() + 10
+        while self._wait_status(worker) is None and time.monotonic() < deadline:
+            if worker.pid_descriptor >= 0:
+                _readable(worker.pid_descriptor, 0.5)
+        for message in worker.receive():
+            self._message(worker, message)
+        worker.signal_group(signal.SIGKILL)  # children that the script left behind
+        for descriptor in (worker.read_descriptor, worker.pid_descriptor):
+            if descriptor >= 0 and descriptor in self._selector.get_map():
+                self._selector.unregister(descriptor)
+        self._settle(worker)
+        self._sync(time.monotonic())
+        worker.close()
+        self.slots.set(worker.slot, PID, 0)
+        del self.workers[worker.slot]
+        self._free_slots.append(worker.slot)
+        self._gpus.give_back(worker.gpu)
+        if not self._stopping:
+            self._replace()
+
+    def _settle(self, worker: WorkerProcess) -> None:
+        """Charge the mini-batch the worker was on; give the others back."""
+        expected = worker.stopping or worker.failed < 0
+        code = worker.process.returncode
+        out_of_memory = code == -signal.SIGKILL and worker.kill_reason is None and self._oom.risen()
+        if not worker.ready and not expected:
+            verdict = death_verdict(worker, self.config, out_of_memory, in_init=True)
+            self._init_failed(worker, verdict.facts)
+        elif not expected or (worker.stopping and worker.kill_reason):
+            self._settle_unexpected(worker, out_of_memory)
+        elif code not in (0, None) and worker.stopping and not self._stopping_by_force(worker):
+            verdict = death_verdict(worker, self.config, out_of_memory, in_init=False)
+            self._events.append(ShutdownProblem(self.name, worker.name, verdict.facts))
+            self._logs.error(worker.name, "shutdown()", verdict.facts)
+        for chunk in self._feeder.forget(worker):
+            self._events.append(Returned(self.name, chunk.token, chunk.first, chunk.count, chunk.piece))
+
+    def _stopping_by_force(self, worker: WorkerProcess) -> bool:
+        return worker.process.returncode == -signal.SIGKILL and worker.kill_reason is None
+
+    def _settle_unexpected(self, worker: WorkerProcess, out_of_memory: bool) -> None:
+        verdict = death_verdict(worker, self.config, out_of_memory, in_init=False)
+        if worker.stopping:
+            self._events.append(ShutdownProblem(self.name, worker.name, verdict.facts))
+            self._logs.error(worker.name, "shutdown()", verdict.facts)
+            return
+        guilty = verdict.guilty(self.slots)
+        chunk = self._feeder.holder(worker, guilty) if guilty >= 0 else None
+        if chunk is None:
+            self._uncharged_in_a_row += 1
+            self._logs.error(worker.name, "between two mini-batches", verdict.facts)
+            if self._uncharged_in_a_row <= UNCHARGED_DEATHS or not worker.chunks:
+                return
+            chunk, guilty = worker.chunks[0], worker.chunks[0].first
+        else:
+            self._uncharged_in_a_row = 0
+        self._feeder.finished(worker, chunk.serial, guilty, 1)
+        items = verdict.items(self.slots)
+        message = {"items": items, "status": verdict.status, "elapsed": verdict.elapsed, "run_seconds": verdict.elapsed}
+        self._charge(worker, chunk, guilty, chunk.piece, message, verdict.facts)
+
+    def _replace(self) -> None:
+        if self._gave_up or self._failures_in_a_row >= 3 * self.config.workers or self._uncharged_in_a_row > 3 * self.config.workers:
+            if not self.workers and not self._gave_up:
+                self._gave_up = True
+                self._events.append(NodeGaveUp(self.name, self._last_failure))
+                for task in self._feeder.take_back():
+                    self._events.append(Returned(self.name, task.token, task.first, task.count, task.piece))
+            return
+        if self._free_slots:
+            self._start_one()
+
+    # --- used by feeder and watch -----------------------------------------------------------------------------------------------
+
+    def hungry(self, want: int) -> None:
+        self._events.append(Hungry(self.name, want))
+
+    def retire(self, worker: WorkerProcess) -> None:
+        """Let a worker end in order, to be replaced."""
+        worker.stopping = True
+        worker.send({"m": "stop"})
+
+    def finished_count(self, worker: WorkerProcess) -> int:
+        return self.slots.get(worker.slot, FINISHED)
+
+    def position(self, worker: WorkerProcess) -> int:
+        """The mini-batch the worker is on or reading now, -1 for none."""
+        running = self.slots.get(worker.slot, RUNNING)
+        return running if running >= 0 else self.slots.get(worker.slot, READING)
+
+
+def _facts(message: dict[str, Any]) -> ErrorFacts:
+    return ErrorFacts(message["class"], message["message"], message.get("traceback"), bool(message.get("memory")), message.get("peak"))
+
+
+def _readable(descriptor: int, timeout: float) -> None:
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        selector.select(timeout)
+
+
+def _environment(config: NodeConfig) -> dict[str, str]:
+    """The environment of worker processes (Azure ML names, specification C8, then the user's own)."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "CUDA_VISIBLE_DEVICES")}
+    environment.update(
+        AZUREML_RUN_ID=config.run_id,
+        BATCHMILL_RUN_ID=config.run_id,
+        AZUREML_BI_OUTPUT_PATH=str(config.output_dir),
+        AZUREML_NODE_COUNT=str(config.node_count),
+        AZ_BATCHAI_JOB_TEMP=str(config.run_folder / "work"),
+    )
+    environment.update(config.environment)
+    environment.setdefault(COUNT_VARIABLE, str(gpu_count(environment)))
+    return environment

@@ -1,0 +1,178 @@
+"""One worker process as its node sees it: start, messages, leases it holds, how it ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from batchmill.nodes.guardian import process_start
+from batchmill.worker.slots import PID, PID_START, Slots
+
+WORKER_MAIN = str(Path(__file__).resolve().parents[1] / "worker" / "__main__.py")
+NAMES = str(Path(__file__).resolve().parents[1] / "worker" / "names")
+
+
+@dataclass(slots=True)
+class Chunk:
+    """A part of a task that one worker holds: what is left of it, and when the worker could have begun it."""
+
+    serial: int
+    token: int
+    first: int
+    count: int
+    piece: tuple[int, int] | None = None
+
+    @property
+    def stop(self) -> int:
+        return self.first + self.count
+
+
+@dataclass(slots=True)
+class WorkerProcess:
+    """A started worker process."""
+
+    name: str
+    slot: int
+    process: subprocess.Popen[bytes]
+    pid_descriptor: int
+    read_descriptor: int
+    write_descriptor: int
+    part: Path
+    stacks: Path
+    stdout: Path
+    stderr: Path
+    gpu: int | None = None
+    chunks: list[Chunk] = field(default_factory=list)
+    buffer: bytearray = field(default_factory=bytearray)
+    outgoing: bytearray = field(default_factory=bytearray)
+    ready: bool = False
+    stopping: bool = False
+    retiring: bool = False
+    failed: int = 0
+    last_news: float = 0.0
+    kill_reason: str | None = None
+    kill_at: float | None = None
+    part_descriptor: int | None = None
+    peak: int | None = None
+    limited: float | None = None
+    closed_pipe: float | None = None
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Queue a message and write as much as the pipe takes (never waits: a worker may not be reading)."""
+        self.outgoing += json.dumps(message, separators=(",", ":")).encode() + b"\n"
+        self.flush()
+
+    def flush(self) -> None:
+        try:
+            while self.outgoing:
+                written = os.write(self.write_descriptor, self.outgoing)
+                del self.outgoing[:written]
+        except (BlockingIOError, BrokenPipeError):
+            return  # the rest is written at the next tick; a broken pipe is seen as the end of the process
+
+    def receive(self) -> list[dict[str, Any]]:
+        """All complete messages that are there; never waits."""
+        while True:
+            try:
+                data = os.read(self.read_descriptor, 1 << 20)
+            except BlockingIOError:
+                break
+            if not data:
+                if self.closed_pipe is None:
+                    self.closed_pipe = time.monotonic()
+                break
+            self.buffer += data
+        end = self.buffer.rfind(b"\n")
+        if end < 0:
+            return []
+        lines = bytes(self.buffer[:end]).split(b"\n")
+        del self.buffer[: end + 1]
+        return [json.loads(line) for line in lines]
+
+    def signal_group(self, number: int) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            pass  # ended between look and signal
+
+    def sync(self, end: int) -> None:
+        """Make the first ``end`` bytes of the part file durable.
+
+        Raises:
+            OSError: the file is shorter than the worker said, or cannot be synced.
+        """
+        if self.part_descriptor is None:
+            self.part_descriptor = os.open(self.part, os.O_RDONLY)
+        if os.fstat(self.part_descriptor).st_size < end:
+            raise OSError(f"part file {self.part.name} is shorter than its worker reported")
+        os.fdatasync(self.part_descriptor) if hasattr(os, "fdatasync") else os.fsync(self.part_descriptor)
+
+    def close(self) -> None:
+        for descriptor in (self.pid_descriptor, self.read_descriptor, self.write_descriptor, self.part_descriptor):
+            if descriptor is not None and descriptor >= 0:
+                os.close(descriptor)
+        self.part_descriptor = None
+
+
+def start_worker(
+    python: str, config: dict[str, Any], slots: Slots, slot: int, environment: Mapping[str, str], logs: dict[str, Path], gpu: int | None
+) -> WorkerProcess:
+    """Start one worker process; its slot is filled before its first message is sent."""
+    to_worker = os.pipe()
+    from_worker = os.pipe()
+    with logs["stdout"].open("ab") as out, logs["stderr"].open("ab") as err:
+        process = subprocess.Popen(
+            [python, WORKER_MAIN, str(to_worker[0]), str(from_worker[1])],
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            pass_fds=(to_worker[0], from_worker[1]),
+            env=dict(environment),
+            cwd=config["working_dir"],
+            start_new_session=True,
+        )
+    os.close(to_worker[0])
+    os.close(from_worker[1])
+    slots.clear(slot)
+    slots.set(slot, PID_START, process_start(process.pid))
+    slots.set(slot, PID, process.pid)
+    for descriptor in (to_worker[1], from_worker[0]):
+        os.set_blocking(descriptor, False)
+    pid_descriptor = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
+    worker = WorkerProcess(
+        name=config["name"],
+        slot=slot,
+        process=process,
+        pid_descriptor=pid_descriptor,
+        read_descriptor=from_worker[0],
+        write_descriptor=to_worker[1],
+        part=Path(config["part"]),
+        stacks=Path(config["stacks"]),
+        stdout=logs["stdout"],
+        stderr=logs["stderr"],
+        gpu=gpu,
+        last_news=time.monotonic(),
+    )
+    worker.send(config)
+    return worker
+
+
+def how_it_ended(name: str, returncode: int) -> str:
+    """One sentence: ``process001 exits with returncode -9 (SIGKILL)``."""
+    if returncode < 0:
+        try:
+            return f"{name} exits with returncode {returncode} ({signal.Signals(-returncode).name})"
+        except ValueError:
+            return f"{name} exits with returncode {returncode} (signal {-returncode})"
+    return f"{name} exits with returncode {returncode}"

@@ -1,0 +1,101 @@
+"""The watch over a node's workers: looks at the shared slots a few times a second; costs nothing per mini-batch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchmill.nodes.process import WorkerProcess
+from batchmill.parallel_run.events import NodeConfig
+from batchmill.worker.slots import FINISHED, INIT, PHASE, READING, READING_SINCE, RUN, RUNNING_SINCE, SHUTDOWN
+
+if TYPE_CHECKING:
+    from batchmill.nodes.node import Node
+
+LOOK_EVERY = 0.1
+LOG_LIMIT = 64 << 20
+LOG_HEAD = 1 << 20
+MEMORY_EVERY = 1.0
+
+
+class Watch:
+    """Enforces the time limits, bounds the captured output, samples memory."""
+
+    def __init__(self, node: Node, config: NodeConfig) -> None:
+        self._node = node
+        self._config = config
+        self._looked = 0.0
+        self._sampled = 0.0
+        self._suspects: dict[int, tuple[str, int, int]] = {}
+
+    def look(self, now: float) -> None:
+        if now - self._looked < LOOK_EVERY:
+            return
+        self._looked = now
+        for worker in list(self._node.workers.values()):
+            if worker.kill_at is not None:
+                if now >= worker.kill_at:
+                    worker.signal_group(signal.SIGKILL)
+                continue
+            self._limit(worker, time.monotonic_ns())
+        if now - self._sampled >= MEMORY_EVERY:
+            self._sampled = now
+            for worker in self._node.workers.values():
+                worker.peak = _high_water(worker.pid) or worker.peak
+                for log in (worker.stdout, worker.stderr):
+                    _bound_log(log)
+
+    def _limit(self, worker: WorkerProcess, now: int) -> None:
+        """Kill only what two looks in a row found over its limit, in the same call (a slot is written field by field)."""
+        over = self._over(worker, now)
+        if over is None:
+            self._suspects.pop(worker.slot, None)
+        elif self._suspects.get(worker.slot) == over:
+            del self._suspects[worker.slot]
+            self._node.kill(worker, over[0])
+        else:
+            self._suspects[worker.slot] = over
+
+    def _over(self, worker: WorkerProcess, now: int) -> tuple[str, int, int] | None:
+        get = self._node.slots.get
+        slot, config = worker.slot, self._config
+        phase, since, finished = get(slot, PHASE), get(slot, RUNNING_SINCE), get(slot, FINISHED)
+        seconds = (now - since) / 1e9
+        if phase == RUN and seconds > config.run_timeout:
+            return "run", since, finished
+        if phase == SHUTDOWN and seconds > config.shutdown_timeout:
+            return "shutdown", since, finished
+        if phase == INIT and seconds > config.init_timeout:
+            return "init", since, finished
+        if phase == 0 and time.monotonic() - worker.last_news > config.init_timeout:
+            return "init", 0, 0
+        if get(slot, READING) >= 0 and (now - get(slot, READING_SINCE)) / 1e9 > config.read_timeout:
+            return "read", get(slot, READING_SINCE), finished
+        return None
+
+
+def _high_water(pid: int) -> int | None:
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            for line in file:
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, IndexError):
+        return None
+    return None
+
+
+def _bound_log(path: Path) -> None:
+    """A script that prints without end may not fill the disk: keep the head and the newest tail (the writer appends)."""
+    try:
+        size = path.stat().st_size
+        if size <= LOG_LIMIT:
+            return
+        os.truncate(path, LOG_HEAD)
+        with path.open("ab") as file:
+            file.write(f"\n[batchmill: {size - LOG_HEAD} bytes were dropped here, because this process prints too much]\n".encode())
+    except OSError:
+        return  # the log vanished: nothing to bound

@@ -1,0 +1,189 @@
+"""What nodes tell the job, and what the job gives to nodes. Ranges of mini-batches; a record of its own only for exceptions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A lease: consecutive mini-batches, or one piece (first item, item count) of a single mini-batch.
+
+    ``token`` fences: an outcome is accepted only for the newest token of its mini-batch. ``alone``: nothing else may run on the node.
+    """
+
+    token: int
+    first: int
+    count: int = 1
+    piece: tuple[int, int] | None = None
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorFacts:
+    """What is known about one failure."""
+
+    error_class: str
+    message: str
+    traceback: str | None = None
+    memory: bool = False
+    peak: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    node: str
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class InitFailed:
+    """A worker process ended before its first mini-batch."""
+
+    node: str
+    worker: str
+    error: ErrorFacts
+
+
+@dataclass(frozen=True, slots=True)
+class NodeGaveUp:
+    """No worker lives on the node and none will be started again."""
+
+    node: str
+    error: ErrorFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Hungry:
+    """The node could use ``want`` more mini-batches."""
+
+    node: str
+    want: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """Consecutive mini-batches (or one piece) that succeeded; their bytes are durable in ``part``."""
+
+    node: str
+    worker: str
+    token: int
+    first: int
+    count: int
+    piece: tuple[int, int] | None
+    part: str
+    offset: int
+    length: int
+    rows: int
+    items: int
+    ok: int
+    short: int
+    packed: bytes
+    spans: bytes = b""
+    notes: Sequence[dict[str, Any]] = ()
+    header: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TryFailed:
+    """One try of one mini-batch or piece failed."""
+
+    node: str
+    worker: str
+    token: int
+    mini_batch: int
+    piece: tuple[int, int] | None
+    items: int | None
+    item: str | None
+    status: str
+    error: ErrorFacts
+    started: float
+    elapsed: float
+    run_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """Mini-batches given back without a try: their worker ended, or others are idle."""
+
+    node: str
+    token: int
+    first: int
+    count: int
+    piece: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The disk is full where a worker writes."""
+
+    node: str
+    folder: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownProblem:
+    """shutdown() of the user's script failed or took too long; the results stand."""
+
+    node: str
+    worker: str
+    error: ErrorFacts
+
+
+Event = WorkerReady | InitFailed | NodeGaveUp | Hungry | Done | TryFailed | Returned | Full | ShutdownProblem
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """Everything a node needs to start workers; plain data, so that it travels."""
+
+    run_id: str
+    run_folder: Path
+    epoch: int
+    plan_folder: Path
+    script: Path
+    source: Path
+    arguments: tuple[str, ...]
+    output_dir: Path
+    output_action: str
+    with_header: bool
+    level: str
+    workers: int
+    node_count: int
+    mini_batches: int
+    remote: bool
+    cache_bytes: int
+    retry_timeout: float
+    run_timeout: float
+    init_timeout: float
+    read_timeout: float
+    shutdown_timeout: float
+    python: str
+    environment: dict[str, str] = field(default_factory=dict)
+    profiling_module: str | None = None
+    resource_monitor_interval: float = 600.0
+
+
+class Engine(Protocol):
+    """Where workers live. ``local`` and ``ray`` pass the same contract suite."""
+
+    @property
+    def nodes(self) -> Sequence[str]: ...
+
+    def start(self) -> None:
+        """Start the nodes and their workers; returns at once."""
+
+    def give(self, node: str, tasks: Iterable[Task]) -> None:
+        """Hand leases to a node."""
+
+    def step(self, timeout: float) -> list[Event]:
+        """Wait up to ``timeout`` seconds for news; bytes of every `Done` are durable."""
+
+    def finish(self) -> list[Event]:
+        """Stop all workers in order: shutdown() of the script runs, within its bound."""
+
+    def abort(self) -> None:
+        """Kill all workers now."""

@@ -1,0 +1,338 @@
+"""The job: drives plan, scheduler, engine, ledger and output from the first lease to the published result."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import FrameType
+
+from batchmill.errors import BatchmillError, DiskFullError, LedgerFencedError, LedgerInconsistentError
+from batchmill.parallel_run.events import (
+    Done,
+    Engine,
+    ErrorFacts,
+    Event,
+    Full,
+    Hungry,
+    InitFailed,
+    NodeGaveUp,
+    Returned,
+    ShutdownProblem,
+    TryFailed,
+    WorkerReady,
+)
+from batchmill.parallel_run.ledger import Ledger, Segment
+from batchmill.parallel_run.output import OrderedOutput
+from batchmill.parallel_run.progress import Progress, ProgressLog
+from batchmill.parallel_run.run_folder import RunFolder
+from batchmill.parallel_run.scheduler import (
+    Accept,
+    BeginSplit,
+    EndSplit,
+    FailPiece,
+    FailWhole,
+    Grant,
+    Instruction,
+    RecordTry,
+    Scheduler,
+    Stop,
+)
+from batchmill.records import Counts, RunStatus
+
+NO_RESULT = (
+    "There is no succeeded mini batch item returned from run(). Please check 'response: run()' in https://aka.ms/batch-inference-documentation"
+)
+TELL_EVERY = 0.1
+CANCEL_LOOK_EVERY = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How one incarnation ended."""
+
+    status: RunStatus
+    error: str | None
+    counts: Counts
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of the whole job, in seconds."""
+
+    no_progress: float
+    first_progress: float
+
+
+class Job:
+    """One incarnation of one run."""
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        ledger: Ledger,
+        scheduler: Scheduler,
+        engine: Engine,
+        output: OrderedOutput | None,
+        items_total: int | None,
+        limits: Limits,
+        progress: Progress,
+    ) -> None:
+        self._folder = folder
+        self._ledger = ledger
+        self._scheduler = scheduler
+        self._engine = engine
+        self._output = output
+        self._items_total = items_total
+        self._limits = limits
+        self._progress = progress
+        self._log = ProgressLog(folder.logs, folder.id)
+        self._stop: tuple[RunStatus, str | None] | None = None
+        self._alive: set[str] = set(engine.nodes)
+        self._init_failures = 0
+        self._ever_ready = False
+        self._committed_once = False
+        self._moved = time.monotonic()
+        self._told = 0.0
+        self._looked = 0.0
+        self._shutdown_problems: list[ErrorFacts] = []
+
+    # --- the loop ---------------------------------------------------------------------------------------------------------------
+
+    def run(self) -> Ending:
+        """Work until every mini-batch has its fate, or something ends the run."""
+        with _Signals(self._interrupt):
+            self._progress.started(self._counts())
+            try:
+                ending = self._work()
+            except DiskFullError as error:
+                self._engine.abort()
+                ending = Ending(RunStatus.FAILED, str(error), self._counts())
+            except LedgerFencedError:
+                self._engine.abort()
+                raise
+            except BatchmillError as error:
+                self._engine.abort()
+                ending = Ending(RunStatus.FAILED, str(error), self._counts())
+            except BaseException:
+                self._engine.abort()
+                raise
+            finally:
+                if self._output is not None:
+                    self._output.close()
+        return ending
+
+    def _work(self) -> Ending:
+        if (message := self._scheduler.check_thresholds()) is not None:
+            self._stop = (RunStatus.FAILED, message)
+        elif not self._scheduler.finished:
+            self._engine.start()
+            for node in self._engine.nodes:
+                self._scheduler.node_ready(node)
+        while not self._scheduler.finished and self._stop is None:
+            self._handle(self._engine.step(CANCEL_LOOK_EVERY))
+            self._look_around(time.monotonic())
+        if self._stop is not None:
+            self._engine.abort()
+            status, message = self._stop
+            return Ending(status, message, self._counts())
+        self._handle(self._engine.finish())
+        return self._finish()
+
+    def _finish(self) -> Ending:
+        self._prove()
+        counts = self._counts()
+        if self._output is None:
+            return Ending(RunStatus.COMPLETED, None, counts)
+        self._output.advance()
+        if counts.items.succeeded == 0:
+            return Ending(RunStatus.FAILED, NO_RESULT, counts)
+        if not self._output.intact():
+            self._rebuild()
+        self._output.publish()
+        return Ending(RunStatus.COMPLETED, None, counts)
+
+    def _rebuild(self) -> None:
+        """Somebody removed the growing output under us; the parts still have every byte."""
+        assert self._output is not None
+        self._output.close()
+        self._output.front = self._output.length = 0
+        self._output.open(0, 0)
+        feed_output(self._ledger, self._output)
+        self._output.advance()
+        with self._ledger.transaction():
+            self._ledger.add_warning("The output was removed while the run was writing it; it was rebuilt from the parts.")
+
+    def _prove(self) -> None:
+        """Counters against the rows of the ledger: one fate for every mini-batch and item, or the run fails."""
+        scheduler = self._scheduler
+        ended, items, ok = self._ledger.sums()
+        expected = (scheduler.total, scheduler.items_read, scheduler.items_ok)
+        if (ended, items, ok) != expected or (self._items_total is not None and items != self._items_total):
+            raise LedgerInconsistentError(
+                f"Ledger inconsistent: {ended} mini-batches, {items} items and {ok} successes are recorded, {expected[0]}, "
+                f"{self._items_total if self._items_total is not None else expected[1]} and {expected[2]} were expected.",
+                cure=f"Please report this, with {self._folder.ledger}.",
+            )
+
+    # --- events -----------------------------------------------------------------------------------------------------------------
+
+    def _handle(self, events: Iterable[Event]) -> None:
+        instructions: list[Instruction] = []
+        for event in events:
+            instructions += self._event(event)
+        for instruction in instructions:
+            if isinstance(instruction, Grant):
+                self._engine.give(instruction.node, instruction.tasks)
+        if any(not isinstance(one, Grant) for one in instructions):
+            self._commit(instructions)
+
+    def _event(self, event: Event) -> list[Instruction]:
+        if isinstance(event, Done):
+            self._moved = time.monotonic()
+            return self._scheduler.done(event)
+        if isinstance(event, TryFailed):
+            self._moved = time.monotonic()
+            return self._scheduler.try_failed(event)
+        if isinstance(event, Hungry):
+            return self._scheduler.hungry(event.node, event.want)
+        if isinstance(event, Returned):
+            return self._scheduler.returned(event)
+        self._rare_event(event)
+        return []
+
+    def _rare_event(self, event: WorkerReady | InitFailed | NodeGaveUp | Full | ShutdownProblem) -> None:
+        if isinstance(event, WorkerReady):
+            self._ever_ready = True
+            self._moved = time.monotonic()
+        elif isinstance(event, InitFailed):
+            self._init_failures += 1
+        elif isinstance(event, NodeGaveUp):
+            self._alive.discard(event.node)
+            if not self._alive:
+                error = event.error
+                what = "init() of the entry script failed" if not self._ever_ready else "no worker process stays alive"
+                self._end(RunStatus.FAILED, f"{what} {self._init_failures} times, the last time with {error.error_class}: {error.message}")
+        elif isinstance(event, Full):
+            self._end(RunStatus.FAILED, f"No space is left in {event.folder}. Free some space, then: batchmill resume {self._folder.id}")
+        elif isinstance(event, ShutdownProblem):
+            text = f"shutdown() of {event.worker} failed: {event.error.error_class}: {event.error.message}"
+            with self._ledger.transaction():
+                self._ledger.add_warning(text, None, event.worker)
+
+    def _commit(self, instructions: list[Instruction]) -> None:
+        """One transaction for everything that happened since the last one; then the output moves on."""
+        ledger = self._ledger
+        with ledger.transaction():
+            for one in instructions:
+                if isinstance(one, Accept):
+                    ledger.add_done(one.done)
+                    ledger.add_notes(one.done, one.attempt)
+                elif isinstance(one, RecordTry):
+                    ledger.add_try(one.event, one.attempt)
+                elif isinstance(one, BeginSplit):
+                    ledger.add_split(one.mini_batch, one.items, 0, ended=False)
+                elif isinstance(one, FailPiece):
+                    ledger.add_failed_piece(one.event.mini_batch, one.piece, one.event.worker)
+                    self._letter(one.event, 1, one.piece[0], one.attempt)
+                elif isinstance(one, FailWhole):
+                    ledger.add_failed(one.event.mini_batch, one.items)
+                    self._letter(one.event, one.items, 0 if one.items == 1 else None, one.attempt)
+                elif isinstance(one, EndSplit):
+                    ledger.add_split(one.mini_batch, one.items, one.ok, ended=True)
+            values = {"counts": json.dumps(self._counts().as_dict())}
+            if not self._committed_once:
+                values["deaths"] = "0"
+                self._committed_once = True
+            ledger.put(**values)
+        self._to_output(instructions)
+        for one in instructions:
+            if isinstance(one, Stop):
+                self._end(RunStatus.FAILED, one.message)
+
+    def _letter(self, event: TryFailed, items: int, position: int | None, attempt: int) -> None:
+        item = event.item if items == 1 else None
+        error = event.error
+        self._ledger.add_letter(
+            event.mini_batch, item, position, items, attempt, event.worker, error.error_class, error.message, error.traceback, error.peak
+        )
+
+    def _to_output(self, instructions: list[Instruction]) -> None:
+        if self._output is None:
+            return
+        for one in instructions:
+            if isinstance(one, Accept) and one.done.piece is None:
+                done = one.done
+                self._output.add(done.first, done.count, (Segment(done.part, done.offset, done.length, done.header),))
+            elif isinstance(one, EndSplit):
+                self._output.add(one.mini_batch, 1, [piece[2] for piece in self._ledger.pieces(one.mini_batch) if piece[2] is not None])
+            elif isinstance(one, FailWhole):
+                self._output.add(one.event.mini_batch, 1, ())
+        self._output.advance()
+        proven = self._output.proven()
+        if proven is not None:
+            with self._ledger.transaction():
+                self._ledger.put(output_front=str(proven[0]), output_length=str(proven[1]))
+
+    # --- looking around ---------------------------------------------------------------------------------------------------------
+
+    def _look_around(self, now: float) -> None:
+        if now - self._told >= TELL_EVERY:
+            self._told = now
+            counts = self._counts()
+            self._progress.update(counts)
+            self._log.update(counts)
+        if now - self._looked >= CANCEL_LOOK_EVERY:
+            self._looked = now
+            if self._folder.cancel_request.exists():
+                self._end(RunStatus.CANCELED, None)
+        limit = self._limits.no_progress if self._ever_ready else self._limits.first_progress
+        if now - self._moved > limit:
+            self._end(RunStatus.FAILED, f"No mini-batch ended within {limit:g} seconds (progress_update_timeout).")
+
+    def _interrupt(self, number: int) -> None:
+        self._end(RunStatus.INTERRUPTED, f"Interrupted by {signal.Signals(number).name}.")
+
+    def _end(self, status: RunStatus, message: str | None) -> None:
+        if self._stop is None:
+            self._stop = (status, message)
+
+    def _counts(self) -> Counts:
+        return self._scheduler.counts(self._items_total)
+
+    def log_last(self, counts: Counts) -> None:
+        self._log.update(counts, last=True)
+
+
+def feed_output(ledger: Ledger, output: OrderedOutput) -> None:
+    """Give the output everything the ledger holds from its front on."""
+    for mini_batch, _, _, ended in ledger.splits():
+        if ended:
+            output.add(mini_batch, 1, [piece[2] for piece in ledger.pieces(mini_batch) if piece[2] is not None])
+    for mini_batch, _ in ledger.failed():
+        output.add(mini_batch, 1, ())
+    for first, count, segment, _, _, _ in ledger.ranges(output.front):
+        output.add(first, count, (segment,))
+        output.advance()
+
+
+class _Signals:
+    """SIGINT and SIGTERM end the run in order while this is entered; a second SIGINT is left to Python."""
+
+    def __init__(self, act: Callable[[int], None]) -> None:
+        self._act = act
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._handle)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self._act(number)
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+

@@ -1,0 +1,286 @@
+"""The ledger: the durable fate of every mini-batch, in one SQLite file; the only thing a resume needs.
+
+Each transaction is durable (WAL, ``synchronous=FULL``) and fenced: it happens only while this incarnation's epoch is the newest.
+Successful mini-batches are kept as ranges with one packed record each (`batchmill.worker.delivery.RECORD`); a row of its own exists
+only for what is exceptional.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from batchmill.errors import DiskFullError, LedgerFencedError
+from batchmill.parallel_run.events import Done, TryFailed
+from batchmill.records import Counts, DeadLetter, ItemCounts, MiniBatchCounts, RunStatus
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS ranges (
+    first INTEGER PRIMARY KEY, count INTEGER NOT NULL, part TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    rows INTEGER NOT NULL, items INTEGER NOT NULL, ok INTEGER NOT NULL, short INTEGER NOT NULL,
+    node TEXT NOT NULL, worker TEXT NOT NULL, header TEXT, packed BLOB NOT NULL, spans BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS pieces (
+    mini_batch INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL, part TEXT, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    rows INTEGER NOT NULL, ok INTEGER NOT NULL, crc INTEGER NOT NULL, header TEXT, worker TEXT NOT NULL,
+    PRIMARY KEY (mini_batch, first)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS splits (mini_batch INTEGER PRIMARY KEY, items INTEGER NOT NULL, ok INTEGER NOT NULL, ended INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS failed (mini_batch INTEGER PRIMARY KEY, items INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS tries (
+    id INTEGER PRIMARY KEY, mini_batch INTEGER NOT NULL, piece_first INTEGER, piece_count INTEGER, attempt INTEGER NOT NULL,
+    node TEXT NOT NULL, worker TEXT NOT NULL, started REAL NOT NULL, elapsed REAL NOT NULL, run_seconds REAL NOT NULL, status TEXT NOT NULL,
+    items INTEGER, error_class TEXT NOT NULL, message TEXT NOT NULL, traceback TEXT, memory INTEGER NOT NULL, peak INTEGER);
+CREATE INDEX IF NOT EXISTS tries_of ON tries (mini_batch);
+CREATE TABLE IF NOT EXISTS letters (
+    id INTEGER PRIMARY KEY, mini_batch INTEGER NOT NULL, item TEXT, position INTEGER, items_failed INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    worker TEXT NOT NULL, error_class TEXT NOT NULL, message TEXT NOT NULL, traceback TEXT, peak INTEGER, replayed INTEGER NOT NULL DEFAULT 0);
+CREATE TABLE IF NOT EXISTS warnings (id INTEGER PRIMARY KEY, mini_batch INTEGER, worker TEXT, text TEXT NOT NULL);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Bytes of the ordered output: they lie in ``part`` at ``offset``."""
+
+    part: str
+    offset: int
+    length: int
+    header: str | None = None
+
+
+class Ledger:
+    """One run's ledger. Opened for writing by the coordinator that holds the run, read-only by everybody else."""
+
+    def __init__(self, path: Path, *, write: bool = False) -> None:
+        self.path = path
+        if write:
+            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=FULL")
+            self._connection.executescript(SCHEMA)
+        else:
+            self._connection = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=10)
+        self._connection.execute("PRAGMA cache_size=-8000")
+        self._epoch: int | None = None
+
+    def close(self) -> None:
+        self._connection.close()
+
+    # --- epochs and transactions ------------------------------------------------------------------------------------------------
+
+    @property
+    def epoch(self) -> int:
+        return int(self.meta("epoch") or 0)
+
+    def claim(self) -> int:
+        """Begin a new incarnation: every older one is fenced off from now on."""
+        with self._immediate():
+            epoch = self.epoch + 1
+            if self.status is RunStatus.RUNNING:
+                self._put("deaths", str(int(self.meta("deaths") or 0) + 1))
+            self._put("epoch", str(epoch))
+            self._put("status", RunStatus.RUNNING)
+        self._epoch = epoch
+        return epoch
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """One durable, fenced transaction.
+
+        Raises:
+            LedgerFencedError: a newer incarnation has claimed the run.
+            DiskFullError: no space is left for the ledger.
+        """
+        with self._immediate():
+            if self.epoch != self._epoch:
+                raise LedgerFencedError(f"Incarnation {self._epoch} of the coordinator of {self.path.parent.name} was replaced by incarnation {self.epoch}.")
+            yield
+
+    @contextmanager
+    def _immediate(self) -> Iterator[None]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            if "full" in str(error) or "disk I/O" in str(error):
+                raise DiskFullError(f"No space is left for the ledger {self.path}.", cure="Free some space, then batchmill resume.") from error
+            raise
+
+    # --- meta -------------------------------------------------------------------------------------------------------------------
+
+    def meta(self, key: str) -> str | None:
+        row = self._connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+        return None if row is None else row[0]
+
+    def _put(self, key: str, value: str | None) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+
+    def put(self, **values: str | None) -> None:
+        """Set meta values (inside a transaction)."""
+        for key, value in values.items():
+            self._put(key, value)
+
+    def begin(self, **values: str | None) -> None:
+        """First transaction of a new run: its id, name and settings are durable from here on."""
+        with self._immediate():
+            self.put(status=RunStatus.QUEUED, created=str(time.time()), **values)
+
+    @property
+    def status(self) -> RunStatus:
+        return RunStatus(self.meta("status") or RunStatus.QUEUED)
+
+    def end(self, status: RunStatus, error: str | None, counts: Counts) -> None:
+        """The last transaction of an incarnation that ends in order."""
+        with self.transaction():
+            self.put(status=status, error=error, ended=str(time.time()), counts=json.dumps(counts.as_dict()), deaths="0")
+
+    def counts(self) -> Counts:
+        """The counts as of the last commit."""
+        text = self.meta("counts")
+        if text is None:
+            return Counts()
+        values = json.loads(text)
+        return Counts(ItemCounts(**values["items"]), MiniBatchCounts(**values["mini_batches"]))
+
+    # --- writing outcomes (inside a transaction) --------------------------------------------------------------------------------
+
+    def add_done(self, done: Done) -> None:
+        if done.piece is not None:
+            from batchmill.worker.delivery import RECORD
+
+            crc = RECORD.unpack(done.packed)[4]
+            self._connection.execute(
+                "INSERT OR REPLACE INTO pieces VALUES (?,?,?,?,?,?,?,?,?,?,?)",
+                (done.first, *done.piece, done.part, done.offset, done.length, done.rows, done.ok, crc, done.header, done.worker),
+            )
+            return
+        self._connection.execute(
+            "INSERT INTO ranges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (done.first, done.count, done.part, done.offset, done.length, done.rows, done.items, done.ok, done.short)
+            + (done.node, done.worker, done.header, done.packed, done.spans),
+        )
+
+    def add_notes(self, done: Done, attempt: int) -> list[DeadLetter]:
+        """The items a successful try left out, and its warnings; returns the new letters."""
+        letters = []
+        for note in done.notes:
+            if "warning" in note:
+                self.add_warning(note["warning"], note["mb"], done.worker)
+            else:
+                letters.append(
+                    self.add_letter(
+                        note["mb"], note["item"], note["position"], note["items_failed"], attempt, done.worker, note["class"], note["message"], None, None
+                    )
+                )
+        return letters
+
+    def add_warning(self, text: str, mini_batch: int | None = None, worker: str | None = None) -> None:
+        self._connection.execute("INSERT INTO warnings (mini_batch, worker, text) VALUES (?,?,?)", (mini_batch, worker, text))
+
+    def add_letter(
+        self,
+        mini_batch: int,
+        item: str | None,
+        position: int | None,
+        items_failed: int,
+        attempt: int,
+        worker: str,
+        error_class: str,
+        message: str,
+        traceback: str | None,
+        peak: int | None,
+    ) -> DeadLetter:
+        values = (mini_batch, item, position, items_failed, attempt, worker, error_class, message, traceback, peak)
+        columns = "mini_batch, item, position, items_failed, attempt, worker, error_class, message, traceback, peak"
+        cursor = self._connection.execute(f"INSERT INTO letters ({columns}) VALUES (?,?,?,?,?,?,?,?,?,?)", values)
+        return DeadLetter(int(cursor.lastrowid or 0), *values)
+
+    def add_try(self, event: TryFailed, attempt: int) -> None:
+        piece = event.piece or (None, None)
+        error = event.error
+        self._connection.execute(
+            "INSERT INTO tries (mini_batch, piece_first, piece_count, attempt, node, worker, started, elapsed, run_seconds, status, items,"
+            " error_class, message, traceback, memory, peak) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (event.mini_batch, *piece, attempt, event.node, event.worker, event.started, event.elapsed, event.run_seconds, event.status)
+            + (event.items, error.error_class, error.message, error.traceback, int(error.memory), error.peak),
+        )
+
+    def add_split(self, mini_batch: int, items: int, ok: int, *, ended: bool) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO splits VALUES (?,?,?,?)", (mini_batch, items, ok, int(ended)))
+
+    def add_failed_piece(self, mini_batch: int, piece: tuple[int, int], worker: str) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO pieces VALUES (?,?,?,NULL,0,0,0,0,0,NULL,?)", (mini_batch, *piece, worker))
+
+    def add_failed(self, mini_batch: int, items: int) -> None:
+        self._connection.execute("INSERT OR REPLACE INTO failed VALUES (?,?)", (mini_batch, items))
+
+    # --- reading ----------------------------------------------------------------------------------------------------------------
+
+    def ranges(self, first: int = 0) -> Iterator[tuple[int, int, Segment, int, int, int]]:
+        """(first, count, segment, items, ok, short) in order."""
+        query = "SELECT first, count, part, offset, length, header, items, ok, short FROM ranges WHERE first >= ? ORDER BY first"
+        for row in self._connection.execute(query, (first,)):
+            yield row[0], row[1], Segment(row[2], row[3], row[4], row[5]), row[6], row[7], row[8]
+
+    def records(self) -> Iterator[tuple[int, int, str, str, bytes, bytes]]:
+        """(first, count, node, worker, packed, spans) in order."""
+        yield from self._connection.execute("SELECT first, count, node, worker, packed, spans FROM ranges ORDER BY first")
+
+    def splits(self) -> Iterator[tuple[int, int, int, bool]]:
+        """(mini-batch, items, ok, ended)."""
+        for row in self._connection.execute("SELECT mini_batch, items, ok, ended FROM splits ORDER BY mini_batch").fetchall():
+            yield row[0], row[1], row[2], bool(row[3])
+
+    def pieces(self, mini_batch: int) -> list[tuple[int, int, Segment | None, int]]:
+        """(first item, items, segment or None when it failed, items ok), in item order."""
+        query = "SELECT first, count, part, offset, length, header, ok FROM pieces WHERE mini_batch = ? ORDER BY first"
+        return [
+            (row[0], row[1], Segment(row[2], row[3], row[4], row[5]) if row[2] is not None else None, row[6])
+            for row in self._connection.execute(query, (mini_batch,))
+        ]
+
+    def failed(self) -> list[tuple[int, int]]:
+        return self._connection.execute("SELECT mini_batch, items FROM failed ORDER BY mini_batch").fetchall()
+
+    def tries(self, mini_batch: int | None = None) -> Iterator[dict[str, Any]]:
+        """Failed tries, oldest first."""
+        where = "" if mini_batch is None else " WHERE mini_batch = ?"
+        cursor = self._connection.execute("SELECT * FROM tries" + where + " ORDER BY id", () if mini_batch is None else (mini_batch,))
+        names = [column[0] for column in cursor.description]
+        for row in cursor:
+            yield dict(zip(names, row, strict=True))
+
+    def tries_of_whole(self) -> list[tuple[int, int, bool]]:
+        """(mini-batch, charged tries, any for memory) of whole mini-batches."""
+        query = "SELECT mini_batch, COUNT(*), MAX(memory) FROM tries WHERE piece_first IS NULL GROUP BY mini_batch"
+        return [(row[0], row[1], bool(row[2])) for row in self._connection.execute(query)]
+
+    def letters(self, *, open_only: bool = False) -> Iterator[DeadLetter]:
+        """Dead letters in the order of their mini-batches."""
+        where = " WHERE replayed = 0" if open_only else ""
+        columns = "id, mini_batch, item, position, items_failed, attempt, worker, error_class, message, traceback, peak, replayed"
+        for row in self._connection.execute(f"SELECT {columns} FROM letters{where} ORDER BY mini_batch, position, id"):
+            yield DeadLetter(*row[:-1], replayed=bool(row[-1]))
+
+    def warnings(self) -> list[tuple[int | None, str | None, str]]:
+        return self._connection.execute("SELECT mini_batch, worker, text FROM warnings ORDER BY id").fetchall()
+
+    def sums(self) -> tuple[int, int, int]:
+        """(mini-batches with a fate, items, items ok), added up from the rows themselves: what the counters are proved against."""
+        ranges = self._connection.execute("SELECT COALESCE(SUM(count),0), COALESCE(SUM(items),0), COALESCE(SUM(ok),0) FROM ranges").fetchone()
+        splits = self._connection.execute("SELECT COUNT(*), COALESCE(SUM(items),0), COALESCE(SUM(ok),0) FROM splits WHERE ended = 1").fetchone()
+        failed = self._connection.execute("SELECT COUNT(*), COALESCE(SUM(items),0) FROM failed").fetchone()
+        return ranges[0] + splits[0] + failed[0], ranges[1] + splits[1] + failed[1], ranges[2] + splits[2]

@@ -1,0 +1,297 @@
+"""`run()` and `Run`: a parallel run as Python sees it. The run lives in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from batchmill import errors
+from batchmill.errors import BatchmillError, RunBusyError, RunFailedError
+from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.run_folder import RunFolder, find_run
+from batchmill.parallel_run.snapshot import check_script
+from batchmill.records import Counts, DeadLetter, RunRecord, RunStatus
+from batchmill.settings import RunSettings
+
+COORDINATOR = "batchmill.nodes.coordinator"
+POLL = 0.05
+
+
+def run(script: str | os.PathLike[str], inputs: str | list[str], **settings: Any) -> Run:
+    """Start a parallel run in a process of its own and return once its plan is made.
+
+    Args:
+        script: the entry script, a Python file with ``run(mini_batch)``.
+        inputs: one input or several: folder, file, glob, ``@list.txt`` or object-store URL; each is cut by itself.
+        **settings: any setting of `batchmill.settings.RunSettings`, by its name.
+
+    Raises:
+        UsageError: the script, the input or a setting cannot be used; nothing was started.
+
+    Example:
+        >>> import batchmill
+        >>> run = batchmill.run("score.py", inputs="images/", mini_batch_size=10)  # doctest: +SKIP
+        >>> run.wait().status                                                        # doctest: +SKIP
+        <RunStatus.COMPLETED: 'Completed'>
+    """
+    values = {"script": os.fspath(script), "inputs": _texts(inputs), **settings}
+    folder = create_run(RunSettings.parse(values))
+    start_coordinator(folder)
+    return Run(folder)
+
+
+def _texts(inputs: Any) -> Any:
+    if isinstance(inputs, (list, tuple)):
+        return [os.fspath(one) for one in inputs]
+    return os.fspath(inputs) if isinstance(inputs, os.PathLike) else inputs
+
+
+def create_run(settings: RunSettings) -> RunFolder:
+    """Make the folder and ledger of a new run: its id and name are durable when this returns, nothing has been planned yet.
+
+    Raises:
+        UsageError: the script or the output cannot be used.
+    """
+    if not settings.inputs:
+        raise errors.InputError("No input was given.", cure="Name a folder, a file, a glob, @list.txt or a URL with --input; nothing was started.")
+    script = check_script(settings.script)
+    from batchmill.parallel_run.plan import check_output_outside
+
+    check_output_outside(settings)
+    folder = RunFolder.create()
+    output = settings.output
+    if output is None:
+        output = str(folder.output_folder())
+    elif "://" not in output:
+        output = str(Path(output).absolute())
+    description = {
+        "id": folder.id,
+        "name": settings.name or script.stem,
+        "output": output,
+        "script": str(script),
+        "folder": os.getcwd(),
+        "settings": settings.model_dump(mode="json"),
+    }
+    temporary = folder.path / "settings.tmp"
+    temporary.write_text(json.dumps(description, indent=1))
+    temporary.rename(folder.settings)
+    ledger = Ledger(folder.ledger, write=True)
+    ledger.begin(id=folder.id, name=description["name"])
+    ledger.close()
+    return folder
+
+
+def start_coordinator(folder: RunFolder) -> int:
+    """Start the coordinator of a run as a process of its own; returns its pid when the plan is made and the work begins.
+
+    Raises:
+        BatchmillError: what the coordinator refused, as the class it was.
+    """
+    read, write = os.pipe()
+    with (folder.logs / "coordinator.txt").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", COORDINATOR, folder.id, "--report", str(write)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(write,),
+            start_new_session=True,
+        )
+    os.close(write)
+    _CHILDREN.append(process)
+    with os.fdopen(read) as pipe:
+        answer = pipe.readline()
+    if not answer:
+        process.wait()
+        tail = (folder.logs / "coordinator.txt").read_text(errors="replace")[-2000:] if folder.logs.exists() else ""
+        raise BatchmillError(f"The coordinator of run {folder.id} ended before it began, with exit code {process.returncode}. {tail}")
+    told = json.loads(answer)
+    if "error" in told:
+        process.wait()
+        raise getattr(errors, told["class"], BatchmillError)(told["error"])
+    return process.pid
+
+
+_CHILDREN: list[subprocess.Popen[bytes]] = []
+
+
+class Run:
+    """One run: its status, counts, output and errors; a handle that any process may hold.
+
+    Example:
+        >>> batchmill.Run.find("last").counts.items.failed  # doctest: +SKIP
+        0
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._description: Mapping[str, Any] = json.loads(folder.settings.read_text())
+
+    @classmethod
+    def find(cls, text: str) -> Run:
+        """By id, unique prefix of one, name (the newest) or ``last``."""
+        return cls(find_run(text))
+
+    @property
+    def id(self) -> str:
+        return self._folder.id
+
+    @property
+    def name(self) -> str:
+        return str(self._description["name"])
+
+    @property
+    def folder(self) -> Path:
+        """The run folder: ledger, plan, logs, dead letters."""
+        return self._folder.path
+
+    @property
+    def settings(self) -> RunSettings:
+        return RunSettings(**self._description["settings"])
+
+    @property
+    def output(self) -> str:
+        """The output folder or URL."""
+        return str(self._description["output"])
+
+    @property
+    def output_path(self) -> str | None:
+        """The append_row file (None for summary_only)."""
+        settings = self.settings
+        return None if settings.output_action != "append_row" else f"{self.output.rstrip('/')}/{settings.append_row_file_name}"
+
+    def _ledger(self) -> Ledger:
+        return Ledger(self._folder.ledger)
+
+    @property
+    def status(self) -> RunStatus:
+        """The status word; a run whose coordinator is gone is Interrupted, never Running for ever."""
+        for process in list(_CHILDREN):
+            if process.poll() is not None:
+                _CHILDREN.remove(process)
+        alive = self._folder.alive()
+        ledger = self._ledger()
+        try:
+            status = ledger.status
+        finally:
+            ledger.close()
+        return status if status.ended or alive else RunStatus.INTERRUPTED
+
+    @property
+    def counts(self) -> Counts:
+        """Counts as of the last commit."""
+        return self.record().counts
+
+    @property
+    def error(self) -> str | None:
+        return self.record().error
+
+    def record(self) -> RunRecord:
+        """Everything ``runs show --json`` prints."""
+        status = self.status
+        ledger = self._ledger()
+        try:
+            return RunRecord(
+                self.id,
+                self.name,
+                status,
+                self.output,
+                ledger.counts(),
+                _iso(ledger.meta("created")),
+                _iso(ledger.meta("ended")) if status.ended else None,
+                ledger.meta("error") if status.ended else None,
+            )
+        finally:
+            ledger.close()
+
+    def errors(self, *, open_only: bool = False) -> list[DeadLetter]:
+        """The dead letters: every item that failed for good, with the reason and the traceback."""
+        ledger = self._ledger()
+        try:
+            return list(ledger.letters(open_only=open_only))
+        finally:
+            ledger.close()
+
+    def failed_tries(self) -> Iterator[dict[str, Any]]:
+        """Every failed try, retried ones included."""
+        ledger = self._ledger()
+        try:
+            yield from ledger.tries()
+        finally:
+            ledger.close()
+
+    def wait(self, timeout: float | None = None, *, raise_on_error: bool = False) -> Run:
+        """Wait for the end of the run.
+
+        Raises:
+            TimeoutError: it had not ended after ``timeout`` seconds.
+            RunFailedError: it did not complete, and ``raise_on_error`` is set.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            status = self.status
+            if status.ended and not self._folder.alive():
+                break
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"Run {self.id} is {status} after {timeout:g} seconds.")
+            time.sleep(POLL)
+        if raise_on_error and status is not RunStatus.COMPLETED:
+            raise RunFailedError(f"Run {self.id} ended as {status}: {self.error}", cure=f"See batchmill runs errors {self.id}")
+        return self
+
+    def cancel(self) -> None:
+        """Ask the run to end as Canceled; it may be resumed."""
+        if self.status is RunStatus.COMPLETED:
+            return
+        self._folder.cancel_request.touch()
+        if self._folder.alive():
+            return
+        try:
+            self._folder.lock()
+        except RunBusyError:
+            return
+        try:
+            ledger = Ledger(self._folder.ledger, write=True)
+            ledger.claim()
+            ledger.end(RunStatus.CANCELED, None, ledger.counts())
+            ledger.close()
+            self._folder.cancel_request.unlink(missing_ok=True)
+        finally:
+            self._folder.unlock()
+
+    def resume(self) -> Run:
+        """Go on from the last commit, in a process of its own; a living or completed run is left as it is."""
+        if self.status is not RunStatus.COMPLETED and not self._folder.alive():
+            start_coordinator(self._folder)
+        return self
+
+    def remove(self) -> None:
+        """Delete the run folder (not an output that lies elsewhere).
+
+        Raises:
+            RunBusyError: the run is alive.
+        """
+        import shutil
+
+        self._folder.lock()
+        try:
+            shutil.rmtree(self._folder.path)
+        finally:
+            self._folder.unlock()
+
+    def __repr__(self) -> str:
+        record = self.record()
+        batches = record.counts.mini_batches
+        return f"<Run {self.id} ({self.name}): {record.status}, {batches.succeeded + batches.failed} of {batches.total} mini-batches>"
+
+
+def _iso(text: str | None) -> str | None:
+    return None if text is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(text)))
+
+

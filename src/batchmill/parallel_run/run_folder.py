@@ -1,0 +1,184 @@
+"""The folder of a run: self-contained and readable. Where each thing lies, and how a run is found."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from batchmill.errors import RunBusyError, RunNotFoundError
+from batchmill.parallel_run.events import ErrorFacts
+
+ERROR_LOG_LIMIT = 16 << 20
+
+
+def home() -> Path:
+    """The batchmill home: ``BATCHMILL_HOME``, default ``~/.batchmill``; read at each use."""
+    return Path(os.environ.get("BATCHMILL_HOME") or Path.home() / ".batchmill").absolute()
+
+
+def runs_folder() -> Path:
+    return home() / "runs"
+
+
+class RunFolder:
+    """Paths of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+        self.ledger = path / "ledger.sqlite"
+        self.settings = path / "settings.json"
+        self.plan = path / "plan"
+        self.snapshot = path / "snapshot"
+        self.parts = path / "parts"
+        self.slots = path / "slots"
+        self.logs = path / "logs"
+        self.dead_letters = path / "dead_letters.jsonl"
+        self.cancel_request = path / "cancel"
+        self.starter = path / "starter.json"
+        self._lock: int | None = None
+
+    @classmethod
+    def create(cls) -> RunFolder:
+        """A new, empty run folder with an id that sorts by time."""
+        while True:
+            path = runs_folder() / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+            try:
+                path.mkdir(parents=True)
+            except FileExistsError:
+                continue
+            folder = cls(path)
+            for sub in (folder.parts, folder.slots, folder.logs):
+                sub.mkdir()
+            return folder
+
+    def lock(self) -> None:
+        """Hold the run for this process; the lock ends with it, however it ends (no child inherits the descriptor).
+
+        Raises:
+            RunBusyError: a living coordinator holds it.
+        """
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise RunBusyError(f"Run {self.id} is running in another process.", cure=f"Follow it: batchmill resume {self.id}") from None
+        self._lock = descriptor
+
+    def unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def alive(self) -> bool:
+        """True while a coordinator holds the run, or one was just started for it."""
+        try:
+            descriptor = os.open(self.path / "lock", os.O_RDWR)
+        except FileNotFoundError:
+            return self._starting()
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(descriptor)
+        return self._starting()
+
+    def _starting(self) -> bool:
+        try:
+            pid = json.loads(self.starter.read_text())["pid"]
+            os.kill(pid, 0)
+        except (OSError, ValueError, KeyError):
+            return False
+        return True
+
+    def output_folder(self) -> Path:
+        return self.path / "output"
+
+
+def all_runs() -> Iterator[RunFolder]:
+    """All runs of this home, newest first."""
+    try:
+        names = sorted((entry.name for entry in os.scandir(runs_folder()) if entry.is_dir()), reverse=True)
+    except FileNotFoundError:
+        return
+    for name in names:
+        folder = RunFolder(runs_folder() / name)
+        if folder.settings.exists():
+            yield folder
+
+
+def run_name(folder: RunFolder) -> str:
+    try:
+        return str(json.loads(folder.settings.read_text())["name"])
+    except (OSError, ValueError, KeyError):
+        return folder.id
+
+
+def find_run(text: str) -> RunFolder:
+    """A run by its id, a unique prefix of one, its name (the newest of that name) or ``last``.
+
+    Raises:
+        RunNotFoundError: there is none, or a prefix fits several.
+    """
+    folders = list(all_runs())
+    if text == "last" and folders:
+        return folders[0]
+    exact = [folder for folder in folders if folder.id == text]
+    named = exact or [folder for folder in folders if run_name(folder) == text][:1]
+    if named:
+        return named[0]
+    prefixed = [folder for folder in folders if text and folder.id.startswith(text)]
+    if len(prefixed) == 1:
+        return prefixed[0]
+    if prefixed:
+        raise RunNotFoundError(f"'{text}' is the beginning of {len(prefixed)} run ids.", cure="Give more of the id: batchmill runs list shows them.")
+    raise RunNotFoundError(f"There is no run with the id or name '{text}' in {home()}.", cure="batchmill runs list shows the runs.")
+
+
+class NodeLogs:
+    """Where the processes of one node write (specification E1)."""
+
+    def __init__(self, run_folder: Path, node: str) -> None:
+        self._logs = run_folder / "logs"
+        self._work = run_folder / "work" / node
+        self._node = node
+
+    def next_process_number(self) -> int:
+        """Numbers go on where an earlier incarnation of the node ended, so that no log is written twice."""
+        folder = self._logs / "user" / "stdout" / self._node
+        names = [entry.name for entry in os.scandir(folder)] if folder.is_dir() else []
+        numbers = [int(name[7:].split(".")[0]) for name in names if name.startswith("process")]
+        return max(numbers, default=-1) + 1
+
+    def prepare(self, process: str) -> dict[str, Path]:
+        """Make the folders of a new process; returns the paths it writes to."""
+        user, sys_folder = self._logs / "user", self._logs / "sys" / "node" / self._node
+        paths = {
+            "stdout": user / "stdout" / self._node / f"{process}.stdout.txt",
+            "stderr": user / "stderr" / self._node / f"{process}.stderr.txt",
+            "stacks": sys_folder / f"{process}.stacks.txt",
+            "profile": sys_folder / f"{process}.profile",
+        }
+        for path in paths.values():
+            path.parent.mkdir(parents=True, exist_ok=True)
+        folders = {"log_dir": user / "entry_script_log" / self._node, "working_dir": self._work / process}
+        for folder in folders.values():
+            folder.mkdir(parents=True, exist_ok=True)
+        return paths | folders
+
+    def error(self, process: str, where: str, facts: ErrorFacts) -> None:
+        """Append one failure to the error logs (each bounded in size)."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        text = f"{stamp} {self._node} {process} {where}: {facts.error_class}: {facts.message}\n{facts.traceback or ''}\n"
+        for path in (self._logs / "user" / "error" / self._node / f"{process}.txt", self._logs / "user" / "error.txt"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+                if file.tell() < ERROR_LOG_LIMIT:
+                    file.write(text)
