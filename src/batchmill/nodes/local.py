@@ -58,7 +58,7 @@ class LocalEngine:
                 node.tick(now)
                 events += node.take_events(now)
             self._ticked = now
-            if events or now >= deadline:
+            if events or now >= deadline or not any(node.workers for node in self._nodes.values()):
                 return events
 
     def finish(self) -> list[Event]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import csv
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from batchmill.parallel_run.job import Ending
 from batchmill.parallel_run.ledger import Ledger
@@ -91,21 +92,17 @@ def _error(ledger: Ledger, ending: Ending) -> str:
 
 def _write_processed(ledger: Ledger, folder: Path, plan: PlanFile) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    processes: defaultdict[tuple[str, str], _Sum] = defaultdict(_Sum)
-    with (folder / "processed_mini-batches.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(COLUMNS)
-        for row, node, process in _rows(ledger, plan):
-            writer.writerow(row)
-            total = processes[node, process]
-            total.mini_batches += 1
-            total.items += int(row[4])
-            total.succeeded += int(row[5])
-            total.failed += int(row[6])
-            total.seconds += float(row[7])
-            total.run_seconds += float(row[9])
+    processes: defaultdict[tuple[str, ...], _Sum] = defaultdict(_Sum)
+    tries: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
+    for one in ledger.tries():
+        tries[one["mini_batch"]].append(one)
+    with (folder / "processed_mini-batches.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        csv.writer(file, lineterminator="\n").writerow(COLUMNS)
+        for first, _, node, worker, packed, _ in ledger.records():
+            file.writelines(_done_lines(first, worker, packed, tries, plan, processes[node, worker]))
+        csv.writer(file, lineterminator="\n").writerows(_exceptional_rows(ledger, tries, plan, processes))
     _write_summary(folder / "process_summary.csv", ("Node", "Process"), processes)
-    nodes: defaultdict[tuple[str], _Sum] = defaultdict(_Sum)
+    nodes: defaultdict[tuple[str, ...], _Sum] = defaultdict(_Sum)
     for (node, _), total in processes.items():
         into = nodes[(node,)]
         for name in _Sum.__slots__:
@@ -113,7 +110,33 @@ def _write_processed(ledger: Ledger, folder: Path, plan: PlanFile) -> None:
     _write_summary(folder / "node_summary.csv", ("Node",), nodes)
 
 
-def _write_summary(path: Path, keys: tuple[str, ...], sums: dict[tuple[str, ...], _Sum] | defaultdict[tuple[str, str], _Sum] | defaultdict[tuple[str], _Sum]) -> None:
+def _done_lines(first: int, worker: str, packed: bytes, tries: Mapping[int, list[Any]], plan: PlanFile, total: _Sum) -> Iterator[str]:
+    """Lines of successful mini-batches: there may be millions, so each costs a few microseconds and no object."""
+    detail, quoted = _detail, _quoted
+    second, stamp = -1, ""
+    for mini_batch, (_, _, items, ok, _, began, elapsed, run_seconds) in enumerate(RECORD.iter_unpack(packed), first):
+        if int(began) != second:
+            second = int(began)
+            stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        total.mini_batches += 1
+        total.items += items
+        total.succeeded += ok
+        total.seconds += elapsed
+        total.run_seconds += run_seconds
+        picked = 1 + len(tries[mini_batch]) if mini_batch in tries else 1
+        seconds = f"{elapsed:.6f}"
+        yield (
+            f"{mini_batch},{picked},{worker},{stamp}.{int(began % 1 * 1e6):06d}Z,{items},{ok},{items - ok},{seconds},{seconds},{run_seconds:.6f},"
+            f"{'RUN_DONE' if items else 'LOAD_DONE'},,,{quoted(detail(mini_batch, plan))}\n"
+        )
+    total.failed = total.items - total.succeeded
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
+
+
+def _write_summary(path: Path, keys: tuple[str, ...], sums: Mapping[tuple[str, ...], _Sum]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow((*keys, "Mini-batches", "Total Items", "Succeeded Items", "Failed Items", "Elapsed Seconds", "Run Method Seconds"))
@@ -121,51 +144,28 @@ def _write_summary(path: Path, keys: tuple[str, ...], sums: dict[tuple[str, ...]
             writer.writerow((*key, one.mini_batches, one.items, one.succeeded, one.failed, f"{one.seconds:.6f}", f"{one.run_seconds:.6f}"))
 
 
-def _rows(ledger: Ledger, plan: PlanFile) -> Iterator[tuple[list[object], str, str]]:
-    """One row for every mini-batch that has a fate, in the order of their numbers within each group: done, then exceptional ones."""
-    tries: defaultdict[int, list[dict[str, object]]] = defaultdict(list)
-    for one in ledger.tries():
-        tries[int(one["mini_batch"])].append(one)
-    for first, _, node, worker, packed, _ in ledger.records():
-        for mini_batch, record in enumerate(RECORD.iter_unpack(packed), first):
-            _, _, items, ok, _, began, elapsed, run_seconds = record
-            picked = 1 + len(tries.get(mini_batch, ()))
-            yield _row(mini_batch, picked, worker, began, items, ok, elapsed, run_seconds, "RUN_DONE" if items else "LOAD_DONE", "", "", plan), node, worker
+def _exceptional_rows(
+    ledger: Ledger, tries: Mapping[int, list[dict[str, Any]]], plan: PlanFile, processes: defaultdict[tuple[str, ...], _Sum]
+) -> Iterator[list[object]]:
+    """Rows of mini-batches that were bisected or failed."""
     exceptional = [(k, items, ok) for k, items, ok, ended in ledger.splits() if ended] + [(k, items, 0) for k, items in ledger.failed()]
     for mini_batch, items, ok in sorted(exceptional):
-        last = tries[mini_batch][-1] if tries.get(mini_batch) else None
-        node, worker = (str(last["node"]), str(last["worker"])) if last else ("", "")
-        seconds = sum(float(str(one["elapsed"])) for one in tries.get(mini_batch, ()))
-        run_seconds = sum(float(str(one["run_seconds"])) for one in tries.get(mini_batch, ()))
-        status = str(last["status"]) if last else "RUN_EXCEPTION"
-        message = f"{last['error_class']}: {last['message']}" if last else ""
-        began = float(str(tries[mini_batch][0]["started"])) if last else 0.0
-        row = _row(mini_batch, max(1, len(tries.get(mini_batch, ()))), worker, began, items, ok, seconds, run_seconds, status, "User", message, plan)
-        yield row, node, worker
-
-
-def _row(
-    mini_batch: int,
-    picked: int,
-    process: str,
-    began: float,
-    items: int,
-    ok: int,
-    elapsed: float,
-    run_seconds: float,
-    status: str,
-    category: str,
-    message: str,
-    plan: PlanFile,
-) -> list[object]:
-    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(began)) + f".{int(began % 1 * 1e6):06d}Z"
-    detail = _detail(mini_batch, plan)
-    return [mini_batch, picked, process, stamp, items, ok, items - ok, f"{elapsed:.6f}", f"{elapsed:.6f}", f"{run_seconds:.6f}"] + [
-        status,
-        category,
-        message,
-        detail,
-    ]
+        failures = tries[mini_batch]
+        last = failures[-1]
+        seconds, run_seconds = sum(one["elapsed"] for one in failures), sum(one["run_seconds"] for one in failures)
+        total = processes[last["node"], last["worker"]]
+        total.mini_batches += 1
+        total.items += items
+        total.succeeded += ok
+        total.failed += items - ok
+        total.seconds += seconds
+        total.run_seconds += run_seconds
+        began = failures[0]["started"]
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(began)) + f".{int(began % 1 * 1e6):06d}Z"
+        head: list[object] = [mini_batch, len(failures), last["worker"], stamp, items, ok, items - ok]
+        times = [f"{seconds:.6f}", f"{seconds:.6f}", f"{run_seconds:.6f}"]
+        category = "Driver" if last["error_class"] in ("ReadError", "LoadTimeout") else "User"
+        yield [*head, *times, last["status"], category, f"{last['error_class']}: {last['message']}", _detail(mini_batch, plan)]
 
 
 def _detail(mini_batch: int, plan: PlanFile) -> str:
@@ -173,4 +173,4 @@ def _detail(mini_batch: int, plan: PlanFile) -> str:
     part = plan.mini_batch(mini_batch)
     if part.keys:
         return str(part.keys)
-    return plan.item(part.items[0]).name if len(part.items) else ""
+    return plan.item(part.items[0]).name if part.items else ""

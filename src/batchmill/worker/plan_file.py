@@ -11,6 +11,7 @@ import mmap
 import os
 from array import array
 from bisect import bisect_right
+from datetime import datetime
 from struct import Struct
 from typing import Any, Optional, Sequence, Union
 
@@ -35,7 +36,7 @@ class Item:
 
     __slots__ = ("etag", "input", "mtime_ns", "name", "path", "size")
 
-    def __init__(self, path: str, name: str, input: int, size: int, mtime_ns: int, etag: Optional[str]) -> None:
+    def __init__(self, path: str, name: str, input: int, size: int, mtime_ns: int, etag: Optional[str]) -> None:  # noqa: A002
         self.path = path
         self.name = name
         self.input = input
@@ -55,7 +56,7 @@ class MiniBatchPlan:
     def __init__(
         self,
         index: int,
-        input: int,
+        input: int,  # noqa: A002
         items: Sequence[int],
         start: Optional[int] = None,
         stop: Optional[int] = None,
@@ -84,11 +85,13 @@ class PlanFile:
         with open(os.path.join(self.folder, "plan.json"), encoding="utf-8") as file:
             self.header: dict[str, Any] = json.load(file)
         if self.header.get("version") != PLAN_VERSION:
-            raise ValueError(f"{self.folder} holds a plan of version {self.header.get('version')}; this Batchmill reads version {PLAN_VERSION}.")
+            found = self.header.get("version")
+            raise ValueError(f"{self.folder} holds a plan of version {found}; this Batchmill reads version {PLAN_VERSION}.")
         self.mini_batches: int = self.header["mini_batches"]
         self.items: Optional[int] = self.header["items"]
         self._rule: str = self.header["cut"]["rule"]
         self._size: int = self.header["cut"].get("size", 1)
+        self._date_keys: list[str] = self.header.get("date_keys", [])
         self._map_inputs(mounts)
         self._map_files()
 
@@ -174,7 +177,7 @@ class PlanFile:
         return listed
 
     def first_mini_batch_of(self, n: int) -> int:
-        """The mini-batch that holds item ``n``, or its beginning; ``first_mini_batch_of(number of items)`` is the number of mini-batches."""
+        """The mini-batch that holds item ``n``, or its beginning; for the number of items itself, the number of mini-batches."""
         first: int = _FIRST_MINI_BATCH.unpack_from(self._index, n * ITEM.size + _FIRST_MINI_BATCH_AT)[0]
         return first
 
@@ -211,6 +214,8 @@ class PlanFile:
         items = array("Q", self._order[position * 8 : (position + count) * 8])
         end = self._keys.find(b"\n", line)
         keys = json.loads(self._keys[line:end].decode("utf-8"))
+        for name in self._date_keys:
+            keys[name] = None if keys[name] is None else datetime.fromisoformat(keys[name])
         return MiniBatchPlan(k, number, items, keys=keys)
 
 
