@@ -1,0 +1,31 @@
+"""What the pages state holds: generated pages are current, links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+
+
+def test_generated_pages_are_current() -> None:
+    for path, text in runpy.run_path(str(ROOT / "docs" / "generate.py"))["pages"]().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.relative_to(ROOT)} is old: run `make docs` and commit the page"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_every_page_is_linked_to() -> None:
+    linked = {
+        (page.parent / link).resolve() for page in PAGES for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link
+    }
+    assert [str(page) for page in (ROOT / "docs").rglob("*.md") if page not in linked and page != ROOT / "docs" / "index.md"] == []
