@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from typing import List, Optional
 
 
 class Chunk:
@@ -14,11 +13,9 @@ class Chunk:
     ``etags`` is None for local files.
     """
 
-    __slots__ = ("prefix", "names", "sizes", "mtimes", "etags")
+    __slots__ = ("etags", "mtimes", "names", "prefix", "sizes")
 
-    def __init__(
-        self, prefix: bytes, names: List[bytes], sizes: array[int], mtimes: array[int], etags: Optional[List[str]] = None
-    ) -> None:
+    def __init__(self, prefix: bytes, names: list[bytes], sizes: array[int], mtimes: array[int], etags: list[str] | None = None) -> None:
         self.prefix = prefix
         self.names = names
         self.sizes = sizes

@@ -1,0 +1,151 @@
+"""Where data lies: one text of a user, taken apart. Knows no network; `object_store` speaks to what is found here."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from urllib.parse import unquote, urlsplit
+
+from batchmill.errors import StoreError
+
+KINDS = {"s3": "s3", "s3a": "s3", "az": "az", "azure": "az", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
+KNOWN = "s3://, az://, gs://, http://, https:// and file://"
+SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+MAGIC = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place that holds items.
+
+    ``kind`` is "local", "s3", "az", "gs" or "http". A local location has only ``path``, as the user wrote it (globs included).
+    Elsewhere ``bucket`` is the bucket or container (for HTTP: scheme, host and port), ``prefix`` the folder inside it without
+    slashes at its ends, ``pattern`` the rest of the text when it has glob characters, and ``name`` the one object meant, which only
+    `object_store.locate` knows. Items are named relative to ``bucket`` and ``prefix``, whose URL is ``base``.
+
+    >>> parse_location("s3://photos/2026/*.png")
+    Location(kind='s3', path='', bucket='photos', prefix='2026', pattern='*.png', name=None)
+    """
+
+    kind: str
+    path: str = ""
+    bucket: str = ""
+    prefix: str = ""
+    pattern: str | None = None
+    name: str | None = None
+
+    @property
+    def remote(self) -> bool:
+        """True for everything but local paths."""
+        return self.kind != "local"
+
+    @property
+    def base(self) -> str:
+        """The folder that item names are relative to: a path, or a URL without a slash at its end."""
+        if not self.remote:
+            return self.path
+        root = self.bucket if self.kind == "http" else f"{self.kind}://{self.bucket}"
+        return f"{root}/{self.prefix}" if self.prefix else root
+
+    def __str__(self) -> str:
+        rest = self.pattern or self.name
+        return f"{self.base}/{rest}" if rest else self.base
+
+    def key(self, name: str) -> str:
+        """The whole key of the item called ``name``."""
+        return f"{self.prefix}/{name}" if self.prefix else name
+
+    def parent(self) -> tuple[Location, str]:
+        """The folder around this location, and the last part of its prefix."""
+        folder, _, name = self.prefix.rpartition("/")
+        return replace(self, prefix=folder, pattern=None, name=None), name
+
+
+def parse_location(text: str | os.PathLike[str]) -> Location:
+    """Take a path or URL apart.
+
+    Raises:
+        StoreError: the scheme is unknown, or the URL lacks its bucket.
+    """
+    text = os.fspath(text)
+    match = SCHEME.match(text)
+    if match is None:
+        return Location("local", path=text)
+    scheme = match[1].lower()
+    if scheme == "file":
+        return Location("local", path=_file_path(text))
+    kind = KINDS.get(scheme)
+    if kind is None:
+        raise StoreError(f"'{without_query(text)}' has the unknown scheme '{match[1]}'.", cure=f"Known are {KNOWN} and plain paths.")
+    if kind == "http":
+        return _http(text)
+    bucket, _, key = text[match.end() :].partition("/")
+    if not bucket or MAGIC.search(bucket):
+        what = "container" if kind == "az" else "bucket"
+        raise StoreError(f"'{text}' does not name a {what}.", cure=f"Write {kind}://{what.upper()}/FOLDER.")
+    return _with_pattern(Location(kind, bucket=bucket), key)
+
+
+def _http(text: str) -> Location:
+    parts = urlsplit(text)
+    if not parts.hostname or parts.query or parts.fragment or "@" in parts.netloc:
+        raise StoreError(
+            f"'{without_query(text)}' is not a plain web address.", cure="Write http(s)://HOST/FOLDER, without user, query or fragment."
+        )
+    return Location("http", bucket=f"{parts.scheme.lower()}://{parts.netloc}", prefix=parts.path.strip("/"))
+
+
+def _file_path(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.netloc not in ("", "localhost"):
+        raise StoreError(f"'{text}' names a file of another machine ('{parts.netloc}').", cure="Write file:///PATH, with three slashes.")
+    return unquote(parts.path)
+
+
+def _with_pattern(location: Location, key: str) -> Location:
+    if MAGIC.search(key) is None:
+        return replace(location, prefix=key.strip("/"))
+    parts = key.strip("/").split("/")
+    first = next(i for i, part in enumerate(parts) if MAGIC.search(part))
+    return replace(location, prefix="/".join(parts[:first]), pattern="/".join(parts[first:]))
+
+
+def without_query(text: str) -> str:
+    """``text`` without user, password and query of any URL in it: these may hold a secret."""
+    return re.sub(r"\?\S*", "", re.sub(r"://[^/\s@]*@", "://", text))
+
+
+@lru_cache(maxsize=64)
+def glob_expression(pattern: str) -> re.Pattern[str]:
+    """A compiled expression for a glob over relative names: ``*``, ``?`` and ``[...]`` stay inside a segment, ``**`` does not.
+
+    >>> bool(glob_expression("**/*.png").fullmatch("a/b/c.png")), bool(glob_expression("*.png").fullmatch("a/c.png"))
+    (True, False)
+    """
+    segments = pattern.split("/")
+    expression = ""
+    for i, segment in enumerate(segments):
+        last = i == len(segments) - 1
+        if segment == "**":
+            expression += ".*" if last else "(?:[^/]+/)*"
+        else:
+            expression += _segment_expression(segment) + ("" if last else "/")
+    return re.compile(expression, re.DOTALL)
+
+
+def _segment_expression(segment: str) -> str:
+    out, i = "", 0
+    while i < len(segment):
+        char, i = segment[i], i + 1
+        if char == "*":
+            out += "[^/]*"
+        elif char == "?":
+            out += "[^/]"
+        elif char == "[" and (end := segment.find("]", i + 2 if segment[i : i + 1] in ("!", "]") else i + 1)) > 0:
+            body, i = segment[i:end].replace("\\", "\\\\").replace("[", "\\["), end + 1
+            out += f"(?!/)[{'^' + body[1:] if body.startswith('!') else body}]"
+        else:
+            out += re.escape(char)
+    return out

@@ -1,0 +1,221 @@
+"""Object stores through obstore: connecting and listing. Credentials and endpoints come from the environment and are never printed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from array import array
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from batchmill.errors import StoreError
+from batchmill.storage.chunk import Chunk
+from batchmill.storage.location import Location, glob_expression, parse_location
+from batchmill.storage.store_errors import refusal, store_error
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+RETRY_TIMEOUT = 20.0
+UPLOAD_STALL = 60.0
+PAGE = 1000
+PREFIXES = ("AWS_", "AZURE_", "GOOGLE_")
+ENDPOINTS = {
+    "s3": ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"),
+    "az": ("AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"),
+    "gs": ("GOOGLE_BASE_URL",),
+}
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+Row = tuple[bytes, int, int, str]
+
+
+def store_for(location: Location, retry_timeout: float = RETRY_TIMEOUT, *, upload: bool = False) -> ObjectStore:
+    """A client for the bucket of ``location``; stores are shared between calls and threads.
+
+    Requests end within ``retry_timeout`` seconds. With ``upload`` a request may take up to a minute, as a slow line needs to send a part.
+
+    Raises:
+        StoreError: the store's settings do not make sense, or credentials are missing.
+    """
+    environment = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith(PREFIXES)))
+    try:
+        return _store(location.kind, location.bucket, retry_timeout, upload, environment)
+    except StoreError:
+        raise
+    except Exception as error:
+        raise store_error(error, location, "open") from None
+
+
+@lru_cache(maxsize=32)
+def _store(kind: str, bucket: str, retry_timeout: float, upload: bool, environment: tuple[tuple[str, str], ...]) -> ObjectStore:
+    from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
+
+    # A last try may begin when `retry_timeout` of the retries is over, after one more pause: the three shares add up to the bound.
+    stall = UPLOAD_STALL if upload else 0.3 * retry_timeout
+    retry: Any = {
+        "max_retries": 1000,
+        "retry_timeout": timedelta(seconds=0.6 * retry_timeout),
+        "backoff": {
+            "init_backoff": timedelta(milliseconds=100),
+            "max_backoff": timedelta(seconds=min(2.0, 0.1 * retry_timeout)),
+            "base": 2,
+        },
+    }
+    values = dict(environment)
+    endpoint = next((values[name] for name in ENDPOINTS.get(kind, ()) if values.get(name)), bucket)
+    client: Any = {"connect_timeout": timedelta(seconds=0.3 * retry_timeout), "read_timeout": timedelta(seconds=stall)}
+    if endpoint.lower().startswith("http://"):
+        client["allow_http"] = True
+    if kind == "s3":
+        return S3Store(bucket, client_options=client, retry_config=retry)
+    if kind == "az":
+        config: Any = connection_string(values.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+        if str(config.get("endpoint", "")).lower().startswith("http://"):
+            client["allow_http"] = True
+        return AzureStore(bucket, config=config, client_options=client, retry_config=retry)
+    if kind == "gs":
+        return GCSStore(bucket, client_options=client, retry_config=retry)
+    if kind == "http":
+        return HTTPStore(bucket, client_options=client, retry_config=retry)
+    raise StoreError(f"'{bucket}' is a local path, not an object store.")
+
+
+def connection_string(text: str) -> dict[str, str]:
+    """Settings from an Azure connection string (``AccountName=...;AccountKey=...``); obstore itself does not read it."""
+    parts = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
+    names = {"AccountName": "account_name", "AccountKey": "account_key", "SharedAccessSignature": "sas_key", "BlobEndpoint": "endpoint"}
+    return {ours: parts[theirs] for theirs, ours in names.items() if parts.get(theirs)}
+
+
+def locate(text: str | Location, retry_timeout: float = RETRY_TIMEOUT) -> Location:
+    """Parse a URL and find out whether it names one object (``name`` is then set) or a folder of objects.
+
+    Raises:
+        StoreError: unknown scheme, unreachable or refusing store.
+    """
+    location = parse_location(text) if isinstance(text, str) else text
+    if not location.remote or location.pattern is not None or location.name is not None or not location.prefix:
+        return location
+    folder, name = location.parent()
+    if isinstance(text, str) and text.endswith("/"):
+        return location
+    if _size_of(location, location.prefix, retry_timeout) is None:
+        return location
+    return Location(folder.kind, bucket=folder.bucket, prefix=folder.prefix, name=name)
+
+
+def _size_of(location: Location, key: str, retry_timeout: float) -> int | None:
+    """The size of an object, or None where there is none."""
+    try:
+        return int(store_for(location, retry_timeout).head(key)["size"])
+    except Exception as error:
+        if refusal(error, location).word == "missing":
+            return None
+        raise store_error(error, location, "read") from None
+
+
+def list_objects(
+    location: Location, *, include_hidden: bool = False, retry_timeout: float = RETRY_TIMEOUT, progress: Callable[[int], None] | None = None
+) -> Iterator[Chunk]:
+    """The objects of a location in UTF-8 byte order of their keys, a page at a time.
+
+    Folder markers (zero bytes, key with a slash at its end) are left out, and names with a segment that begins with a dot unless
+    ``include_hidden``. ``progress`` is called with the number of objects listed so far.
+
+    Raises:
+        StoreError: the store is unreachable, unknown or refuses, or holds a key that cannot be used.
+    """
+    if location.name is not None:
+        yield _single(location, retry_timeout)
+        return
+    if location.kind == "http":
+        raise StoreError(f"Cannot list {location}: a plain web server has no listing.", cure="Name its files in a list: --input @list.txt.")
+    rows = _rows(location, include_hidden, retry_timeout, progress)
+    if not _ordered_by_store(location):
+        rows = _sorted(rows)
+    yield from _chunks(rows, location)
+
+
+def _single(location: Location, retry_timeout: float) -> Chunk:
+    name = location.name or ""
+    try:
+        meta = store_for(location, retry_timeout).head(location.key(name))
+    except Exception as error:
+        raise store_error(error, location, "read") from None
+    return Chunk(b"", [name.encode()], array("Q", [meta["size"]]), array("q", [_nanoseconds(meta["last_modified"])]), [meta["e_tag"] or ""])
+
+
+def _rows(location: Location, include_hidden: bool, retry_timeout: float, progress: Callable[[int], None] | None) -> Iterator[Row]:
+    """Relative name, size, mtime in ns, etag of each object wanted, in the store's order."""
+    store = store_for(location, retry_timeout)
+    skip = len(location.prefix) + 1 if location.prefix else 0
+    matches = glob_expression(location.pattern).fullmatch if location.pattern is not None else None
+    listed = 0
+    for page in _pages(store, location):
+        for meta in page:
+            name = meta["path"][skip:]
+            if matches is not None and not matches(name):
+                continue
+            if not include_hidden and (name[:1] == "." or "/." in name):
+                continue
+            # obstore drops the slash at a marker's end: only an object of exactly this key can be read under it.
+            if not meta["size"] and _size_of(location, meta["path"], retry_timeout) is None:
+                continue
+            listed += 1
+            yield name.encode(), meta["size"], _nanoseconds(meta["last_modified"]), meta["e_tag"] or ""
+        if progress is not None:
+            progress(listed)
+
+
+def _pages(store: ObjectStore, location: Location) -> Iterator[Any]:
+    try:
+        yield from store.list(location.prefix or None, chunk_size=PAGE)
+    except Exception as error:
+        raise store_error(error, location, "list") from None
+
+
+def _nanoseconds(moment: datetime) -> int:
+    return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _ordered_by_store(location: Location) -> bool:
+    """S3 and Google list in UTF-8 order; Azure orders otherwise beyond the basic plane and in hierarchical accounts, and S3 directory
+    buckets promise no order."""
+    return location.kind in ("s3", "gs") and not location.bucket.endswith("--x-s3")
+
+
+def _sorted(rows: Iterable[Row]) -> Iterator[Row]:
+    """Rows by name; SQLite keeps a private database in memory and moves it to a temporary file of its own when it grows."""
+    database = sqlite3.connect("")
+    try:
+        database.execute("CREATE TABLE listing (name BLOB PRIMARY KEY, size INTEGER, mtime INTEGER, etag TEXT) WITHOUT ROWID")
+        database.executemany("INSERT OR REPLACE INTO listing VALUES (?, ?, ?, ?)", rows)
+        yield from database.execute("SELECT name, size, mtime, etag FROM listing ORDER BY name")
+    finally:
+        database.close()
+
+
+def _chunks(rows: Iterable[Row], location: Location) -> Iterator[Chunk]:
+    chunk, last = _empty(), b""
+    for name, size, mtime, etag in rows:
+        if name <= last:
+            raise StoreError(
+                f"Cannot list {location}: the store lists its objects out of order.", cure="Name them in a list: --input @list.txt."
+            )
+        last = name
+        chunk.names.append(name)
+        chunk.sizes.append(size)
+        chunk.mtimes.append(mtime)
+        assert chunk.etags is not None
+        chunk.etags.append(etag)
+        if len(chunk) == PAGE:
+            yield chunk
+            chunk = _empty()
+    if len(chunk):
+        yield chunk
+
+
+def _empty() -> Chunk:
+    return Chunk(b"", [], array("Q"), array("q"), [])
