@@ -29,7 +29,8 @@ def main() -> int:
         f"{count} images wait in {_short(folder / 'images')}; a classifier trained on as many others is {_short(folder / 'model.joblib')}\n"
     )
     command = _command(folder, arguments.workers)
-    print("$ " + shlex.join(["batchmill", *(_short(word) for word in command[1:])]), flush=True)
+    own, of_script = command[1 : command.index("--")], command[command.index("--") :]
+    print("$ " + shlex.join(["batchmill", *map(_short, own), *of_script]), flush=True)
     code = subprocess.run(command, cwd=ROOT, check=False).returncode
     if code != 0:
         print(f"\nThe run ended with exit code {code}; its errors: batchmill runs errors last", file=sys.stderr)
