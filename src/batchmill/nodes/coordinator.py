@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,8 @@ INIT_FACTOR, INIT_SECONDS = 3, 30.0
 CACHE_BYTES = 4 << 30
 BALLAST = 256 << 10
 DEATHS_BEFORE_SUSPICION = 3
+EXIT_CODES = {RunStatus.COMPLETED: 0, RunStatus.INTERRUPTED: 130}
+"""What a command returns for each ending; 1 for all others."""
 
 
 class Coordinator:
@@ -75,7 +78,7 @@ class Coordinator:
     def _plan_and_snapshot(self) -> None:
         if not (self.folder.snapshot / ".complete").exists():
             shutil.rmtree(self.folder.snapshot, ignore_errors=True)
-            take_snapshot(Path(self.description["script"]), self._source(), self.folder.snapshot)
+            take_snapshot(Path(self.description["script"]), self.source_folder(), self.folder.snapshot)
             (self.folder.snapshot / ".complete").touch()
         if not (self.folder.plan / "plan.json").exists():
             os.chdir(self.description["folder"])
@@ -87,7 +90,7 @@ class Coordinator:
         if self.plan.mini_batches == 0:
             raise InputError("The inputs hold no items.", cure="Check --input; nothing was started.")
 
-    def _source(self) -> str | None:
+    def source_folder(self) -> str | None:
         source = self.settings.source
         return None if source is None else str(Path(self.description["folder"]) / source)
 
@@ -135,11 +138,14 @@ class Coordinator:
             output.open(int(self.ledger.meta("output_front") or 0), int(self.ledger.meta("output_length") or 0))
             if self._previous_epoch:
                 feed_output(self.ledger, output)
-        config = self._node_config()
+        config = self.node_config(folder.snapshot)
+        return Job(folder, self.ledger, scheduler, LocalEngine(config), output, header["items"], self.limits(config), self.progress)
+
+    def limits(self, config: NodeConfig) -> Limits:
+        """The bounds of the whole job that follow from the bounds of its parts."""
         init = config.init_timeout
-        no_progress = settings.progress_update_timeout or max(270.0, init + 2 * (config.run_timeout + config.read_timeout))
-        limits = Limits(no_progress=no_progress, first_progress=max(600.0, 4 * init, no_progress))
-        return Job(folder, self.ledger, scheduler, LocalEngine(config), output, header["items"], limits, self.progress)
+        no_progress = self.settings.progress_update_timeout or max(270.0, init + 2 * (config.run_timeout + config.read_timeout))
+        return Limits(no_progress=no_progress, first_progress=max(600.0, 4 * init, no_progress))
 
     def _scheduler(self) -> Scheduler:
         settings, plan = self.settings, self.plan
@@ -151,8 +157,7 @@ class Coordinator:
             allowed_failed_count=settings.allowed_failed_count,
             allowed_failed_percent=settings.allowed_failed_percent,
         )
-        files = plan.header["kind"] == "files"
-        scheduler = Scheduler(plan.mini_batches, policy, lambda k: len(plan.mini_batch(k).items) if files else None)
+        scheduler = Scheduler(plan.mini_batches, policy, items_of(plan))
         if self._previous_epoch:
             restore(self.ledger, scheduler)
             self._suspect(scheduler)
@@ -167,11 +172,13 @@ class Coordinator:
         if int(self.ledger.meta("deaths") or 0) >= DEATHS_BEFORE_SUSPICION:
             scheduler.suspect([k for k in found if k < scheduler.total])
 
-    def _node_config(self) -> NodeConfig:
+    def node_config(self, source: Path) -> NodeConfig:
+        """How workers are started; ``source`` is the copy of the script's folder that they use."""
         settings, folder = self.settings, self.folder
         environment = dict(settings.environment_variables)
         workers = settings.workers or gpu_count(environment) or max(1, usable_cores() // settings.nodes)
-        script = folder.snapshot / Path(self.description["script"]).relative_to(self._source() or Path(self.description["script"]).parent)
+        original = Path(self.description["script"])
+        script = source / original.relative_to(self.source_folder() or original.parent)
         remote = any(one["location"] != "local" for one in self.plan.header["inputs"])
         return NodeConfig(
             run_id=folder.id,
@@ -179,7 +186,7 @@ class Coordinator:
             epoch=self.epoch,
             plan_folder=folder.plan,
             script=script,
-            source=folder.snapshot,
+            source=source,
             arguments=tuple(settings.arguments),
             output_dir=self.output,
             output_action=settings.output_action,
@@ -200,6 +207,12 @@ class Coordinator:
             profiling_module=settings.profiling_module,
             resource_monitor_interval=float(settings.resource_monitor_interval),
         )
+
+
+def items_of(plan: PlanFile) -> Callable[[int], int | None]:
+    """Items of a mini-batch where the plan knows them: files are counted, rows only when they are read."""
+    files = plan.header["kind"] == "files"
+    return lambda k: len(plan.mini_batch(k).items) if files else None
 
 
 def restore(ledger: Ledger, scheduler: Scheduler) -> None:
@@ -230,8 +243,7 @@ def main(arguments: list[str] | None = None) -> int:
         _report(options.report, {"error": str(error), "class": type(error).__name__})
         return error.exit_code
     _report(options.report, {"planned": True})
-    ending = coordinator.carry_out()
-    return 0 if ending.status is RunStatus.COMPLETED else 1
+    return EXIT_CODES.get(coordinator.carry_out().status, 1)
 
 
 def _report(descriptor: int | None, message: dict[str, Any]) -> None:

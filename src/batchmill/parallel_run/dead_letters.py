@@ -16,18 +16,14 @@ def line(letter: DeadLetter) -> str:
 
 
 def write_dead_letters(ledger: Ledger, folder: RunFolder) -> int:
-    """Write the file anew, atomically; returns the number of letters. No letters, no file."""
+    """Write the open letters anew, atomically; returns their number. Letters that a replay settled stay in the ledger only."""
     temporary = folder.path / ".letters.tmp"
     count = 0
     with temporary.open("w", encoding="utf-8") as file:
-        for letter in ledger.letters():
+        for letter in ledger.letters(open_only=True):
             file.write(line(letter) + "\n")
             count += 1
         file.flush()
         os.fsync(file.fileno())
-    if count:
-        temporary.rename(folder.dead_letters)
-    else:
-        temporary.unlink()
-        folder.dead_letters.unlink(missing_ok=True)
+    temporary.rename(folder.dead_letters)
     return count

@@ -79,8 +79,11 @@ class Job:
         items_total: int | None,
         limits: Limits,
         progress: Progress,
+        *,
+        proven: bool = True,
     ) -> None:
         self._folder = folder
+        self._proven = proven
         self._ledger = ledger
         self._scheduler = scheduler
         self._engine = engine
@@ -142,7 +145,8 @@ class Job:
         return self._finish()
 
     def _finish(self) -> Ending:
-        self._prove()
+        if self._proven:
+            self._prove()
         counts = self._counts()
         if self._output is None:
             return Ending(RunStatus.COMPLETED, None, counts)

@@ -78,10 +78,14 @@ class Ledger:
     def epoch(self) -> int:
         return int(self.meta("epoch") or 0)
 
-    def claim(self) -> int:
-        """Begin a new incarnation: every older one is fenced off from now on."""
+    def claim(self, *, running: bool = True) -> int:
+        """Begin a new incarnation: every older one is fenced off from now on. Replay leaves the status as it is."""
         with self._immediate():
             epoch = self.epoch + 1
+            if not running:
+                self._put("epoch", str(epoch))
+                self._epoch = epoch
+                return epoch
             if self.status is RunStatus.RUNNING:
                 self._put("deaths", str(int(self.meta("deaths") or 0) + 1))
             self._put("epoch", str(epoch))
@@ -277,6 +281,83 @@ class Ledger:
 
     def warnings(self) -> list[tuple[int | None, str | None, str]]:
         return self._connection.execute("SELECT mini_batch, worker, text FROM warnings ORDER BY id").fetchall()
+
+    def piece_checksums(self, mini_batch: int) -> list[tuple[int, int, int, int]]:
+        """(first item, items, length, crc) of the pieces of a bisected mini-batch, in item order."""
+        query = "SELECT first, count, length, crc FROM pieces WHERE mini_batch = ? ORDER BY first"
+        return self._connection.execute(query, (mini_batch,)).fetchall()
+
+    def first_header(self) -> str | None:
+        """The header line of the output: that of the first rows in it, if they came from a data frame and headers were asked for."""
+        whole = self._connection.execute("SELECT first, header FROM ranges WHERE length > 0 ORDER BY first LIMIT 1").fetchone()
+        query = (
+            "SELECT mini_batch, header FROM pieces JOIN splits USING (mini_batch) WHERE ended = 1 AND length > 0 ORDER BY mini_batch, pieces.first LIMIT 1"
+        )
+        piece = self._connection.execute(query).fetchone()
+        found = min((row for row in (whole, piece) if row is not None), default=None, key=lambda row: row[0])
+        return None if found is None else found[1]
+
+    def failed_mini_batches(self) -> int:
+        """Mini-batches with any failed item."""
+        query = "SELECT (SELECT COALESCE(SUM(short),0) FROM ranges) + (SELECT COUNT(*) FROM splits WHERE ended=1 AND ok<items) + (SELECT COUNT(*) FROM failed)"
+        return int(self._connection.execute(query).fetchone()[0])
+
+    # --- replay (inside a transaction) ------------------------------------------------------------------------------------------
+
+    def take_out(self, mini_batch: int) -> None:
+        """Remove what is recorded of one mini-batch, so that something else can be recorded; a range around it is cut in two."""
+        from batchmill.worker.delivery import RECORD
+
+        for table in ("pieces", "splits", "failed"):
+            self._connection.execute(f"DELETE FROM {table} WHERE mini_batch = ?", (mini_batch,))
+        row = self._connection.execute("SELECT * FROM ranges WHERE first <= ? ORDER BY first DESC LIMIT 1", (mini_batch,)).fetchone()
+        if row is None or row[0] + row[1] <= mini_batch:
+            return
+        first, count, part, offset, node, worker, header, packed, range_spans = row[0], row[1], row[2], row[3], *row[9:14]
+        self._connection.execute("DELETE FROM ranges WHERE first = ?", (first,))
+        for begin, end in ((first, mini_batch), (mini_batch + 1, first + count)):
+            if end <= begin:
+                continue
+            slice_ = packed[(begin - first) * RECORD.size : (end - first) * RECORD.size]
+            records = list(RECORD.iter_unpack(slice_))
+            length, rows, items, ok = (sum(record[field] for record in records) for field in range(4))
+            short = sum(record[3] < record[2] for record in records)
+            at = offset + sum(record[0] for record in RECORD.iter_unpack(packed[: (begin - first) * RECORD.size]))
+            values = (begin, end - begin, part, at, length, rows, items, ok, short, node, worker, header, slice_, range_spans)
+            self._connection.execute("INSERT INTO ranges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", values)
+
+    def adopt(self, other: Ledger, mini_batch: int, single: set[int] | None) -> bool:
+        """Record what another ledger says of one mini-batch in place of what this one says; False when it only says "failed".
+
+        ``single``: the positions of a bisected mini-batch that the other ledger ran again; its other pieces stay. None: it ran it whole.
+        """
+        marks = ",".join("?" * 14)
+        row = other._connection.execute("SELECT * FROM ranges WHERE first = ?", (mini_batch,)).fetchone()
+        split = other._connection.execute("SELECT * FROM splits WHERE mini_batch = ? AND ended = 1", (mini_batch,)).fetchone()
+        if row is None and split is None:
+            return False
+        if single is None:
+            self.take_out(mini_batch)
+        for first in single or ():
+            self._connection.execute("DELETE FROM pieces WHERE mini_batch = ? AND first = ?", (mini_batch, first))
+        if row is not None:
+            self._connection.execute(f"INSERT INTO ranges VALUES ({marks})", row)
+            return True
+        self._connection.execute("INSERT OR REPLACE INTO splits VALUES (?,?,?,?)", split)
+        pieces = other._connection.execute("SELECT * FROM pieces WHERE mini_batch = ?", (mini_batch,)).fetchall()
+        self._connection.executemany(f"INSERT OR REPLACE INTO pieces VALUES ({','.join('?' * 11)})", pieces)
+        return True
+
+    def settle_letter(self, letter: DeadLetter, again: DeadLetter | None) -> None:
+        """A replayed letter: done with, or still failing, with one attempt more and the newest error."""
+        if again is None:
+            self._connection.execute("UPDATE letters SET replayed = 1 WHERE id = ?", (letter.id,))
+            return
+        values = (again.items_failed, again.worker, again.error_class, again.message, again.traceback, again.peak_memory, letter.id)
+        self._connection.execute(
+            "UPDATE letters SET attempt = attempt + 1, items_failed = ?, worker = ?, error_class = ?, message = ?, traceback = ?, peak = ? WHERE id = ?",
+            values,
+        )
 
     def sums(self) -> tuple[int, int, int]:
         """(mini-batches with a fate, items, items ok), added up from the rows themselves: what the counters are proved against."""

@@ -90,15 +90,7 @@ class OrderedOutput:
             data = segment.header.encode()
             os.write(self._file, data)
             self.length += len(data)
-        source = self._part(segment.part)
-        offset, left = segment.offset, segment.length
-        while left:
-            copied = _copy(source, self._file, offset, min(left, COPY))
-            if copied == 0:
-                raise OSError(errno.EIO, f"part file {segment.part} ends before offset {offset}")
-            offset += copied
-            left -= copied
-        self.length += segment.length
+        self.length += copy_range(self._part(segment.part), self._file, segment.offset, segment.length)
 
     def _part(self, name: str) -> int:
         if name not in self._parts:
@@ -140,6 +132,18 @@ class OrderedOutput:
                 os.close(descriptor)
         self._parts.clear()
         self._file = -1
+
+
+def copy_range(source: int, target: int, offset: int, length: int) -> int:
+    """Append ``length`` bytes of one file, from ``offset``, to where another is being written; returns ``length``."""
+    left = length
+    while left:
+        copied = _copy(source, target, offset, min(left, COPY))
+        if copied == 0:
+            raise OSError(errno.EIO, f"a file ends before offset {offset}, where bytes of it are needed")
+        offset += copied
+        left -= copied
+    return length
 
 
 def _copy(source: int, target: int, offset: int, length: int) -> int:
