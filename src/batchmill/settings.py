@@ -46,12 +46,14 @@ class RunSettings(BaseModel):
     script: Annotated[str, Flag(metavar="SCRIPT")] = Field(description="The entry script: a Python file that defines run(mini_batch).")
     inputs: Annotated[list[str], BeforeValidator(_as_list), Flag("--input", metavar="I", group=INPUT)] = Field(
         default_factory=list,
-        description="A folder, file, glob, @list.txt (one path a line) or s3://, az://, gs:// URL. Repeatable; each input is cut by itself.",
+        description="A folder, file, glob, @list.txt (one path a line) or s3://, az://, gs:// URL. Repeatable; each is cut by itself.",
     )
     format: Annotated[Literal["files", "csv", "tsv", "parquet", "jsonl"] | None, BeforeValidator(_lower), Flag(group=INPUT)] = Field(
         None, description="How to read the inputs; inferred from the file extension when all files agree."
     )
-    include_hidden: Annotated[bool, Flag(group=INPUT)] = Field(False, description="Also take files and folders whose names begin with a dot.")
+    include_hidden: Annotated[bool, Flag(group=INPUT)] = Field(
+        False, description="Also take files and folders whose names begin with a dot."
+    )
     partition_keys: Annotated[list[str], BeforeValidator(_as_list), Flag("--partition-key", metavar="K", group=INPUT)] = Field(
         default_factory=list, description="Make one mini-batch per distinct combination of these keys. Repeatable."
     )
@@ -61,60 +63,98 @@ class RunSettings(BaseModel):
     retry_timeout: Annotated[float, Flag(metavar="SECONDS", group=INPUT)] = Field(
         20.0, gt=0, description="How long to go on trying an object store that does not answer, in seconds."
     )
-    separator: Annotated[str | None, Flag(group=TABLE)] = Field(None, min_length=1, description="The field separator of delimited text [default: , for csv, a tab for tsv].")
-    header: Annotated[Literal["all_files_have_same_headers", "only_first_file_has_headers", "no_headers", "combine_all_files_headers"], Flag(group=TABLE)] = Field(
-        "all_files_have_same_headers", description="Which files begin with a line of column names; true and false are accepted too."
+    separator: Annotated[str | None, Flag(group=TABLE)] = Field(
+        None, min_length=1, description="The field separator of delimited text [default: , for csv, a tab for tsv]."
     )
-    encoding: Annotated[Literal["utf8", "iso88591", "latin1", "ascii", "utf16", "utf32", "utf8bom", "windows1252"], BeforeValidator(_lower), Flag(group=TABLE)] = Field(
-        "utf8", description="The encoding of text files."
-    )
+    header: Annotated[
+        Literal["all_files_have_same_headers", "only_first_file_has_headers", "no_headers", "combine_all_files_headers"], Flag(group=TABLE)
+    ] = Field("all_files_have_same_headers", description="Which files begin with a line of column names; true and false are accepted too.")
+    encoding: Annotated[
+        Literal["utf8", "iso88591", "latin1", "ascii", "utf16", "utf32", "utf8bom", "windows1252"],
+        BeforeValidator(_lower),
+        Flag(group=TABLE),
+    ] = Field("utf8", description="The encoding of text files.")
     infer_column_types: Annotated[bool, Flag(off="--no-infer-column-types", group=TABLE)] = Field(
         True, description="Find out column types from the data, once for the whole input; else every column is text."
     )
-    support_multi_line: Annotated[bool, Flag(group=TABLE)] = Field(False, description="Quoted fields may hold line ends; then each file is one mini-batch.")
+    support_multi_line: Annotated[bool, Flag(group=TABLE)] = Field(
+        False, description="Quoted fields may hold line ends; then each file is one mini-batch."
+    )
     empty_as_string: Annotated[bool, Flag(group=TABLE)] = Field(False, description="Empty cells of text columns are '' instead of null.")
     include_path: Annotated[bool, Flag(group=TABLE)] = Field(False, description="Add a first column Path with the source of each row.")
     unparsable: Annotated[Literal["null", "fail"], Flag(group=TABLE)] = Field(
         "fail", description="A cell that does not fit its column's type: make it null, or fail its row by name."
     )
     mini_batch_size: Annotated[str | None, Flag(metavar="SIZE", group=WORK)] = Field(
-        None, description="Files per mini-batch (default 10), or for tables the bytes of text (1024, 10KB, 1MB; default 1MB) or rows (500rows)."
+        None,
+        description="Files per mini-batch (default 10), or for tables the bytes of text (1024, 10KB, 1MB; default 1MB) or rows (500rows).",
     )
-    workers: Annotated[int | None, Flag(metavar="N", group=WORK)] = Field(None, ge=1, description="Worker processes per node [default: usable cores divided by nodes, or GPUs].")
+    workers: Annotated[int | None, Flag(metavar="N", group=WORK)] = Field(
+        None, ge=1, description="Worker processes per node [default: usable cores divided by nodes, or GPUs]."
+    )
     nodes: Annotated[int, Flag(metavar="N", group=WORK)] = Field(1, ge=1, description="Nodes; on one machine they share its cores.")
-    source: Annotated[str | None, Flag(metavar="DIR", group=WORK)] = Field(None, description="The folder copied into the run as the script's source [default: the script's own folder].")
+    source: Annotated[str | None, Flag(metavar="DIR", group=WORK)] = Field(
+        None, description="The folder copied into the run as the script's source [default: the script's own folder]."
+    )
     environment_variables: Annotated[dict[str, str], Flag("--env", metavar="K=V", group=WORK)] = Field(
         default_factory=dict, description="An environment variable of the worker processes. Repeatable."
     )
-    arguments: Annotated[list[str], Flag("--", group=WORK)] = Field(default_factory=list, description="Arguments of the entry script (sys.argv), after --.")
+    arguments: Annotated[list[str], Flag("--", group=WORK)] = Field(
+        default_factory=list, description="Arguments of the entry script (sys.argv), after --."
+    )
     output: Annotated[str | None, Flag(metavar="DIR", group=OUTPUT)] = Field(
-        None, description="The folder (or object-store URL) of the results [default: a folder named after the run under the batchmill home]."
+        None,
+        description="The folder (or object-store URL) of the results [default: a folder named after the run under the batchmill home].",
     )
     output_action: Annotated[Literal["append_row", "summary_only"], BeforeValidator(_lower), Flag(group=OUTPUT)] = Field(
-        "append_row", description="append_row writes the rows that run() returns into one file, in input order; summary_only only counts them."
+        "append_row",
+        description="append_row writes the rows that run() returns into one file, in input order; summary_only only counts them.",
     )
-    append_row_file_name: Annotated[str, Flag(metavar="NAME", group=OUTPUT)] = Field("parallel_run_step.txt", min_length=1, description="The name of the append_row file.")
-    append_row_dataframe_header: Annotated[bool, Flag(group=OUTPUT)] = Field(False, description="Write the column names of the first data frame as the first line.")
-    error_threshold: Annotated[int, Flag(metavar="N", group=FAILURE)] = Field(0, ge=-1, description="Failed items tolerated over the whole input; -1 tolerates all.")
-    allowed_failed_count: Annotated[int | None, Flag(metavar="N", group=FAILURE)] = Field(None, ge=-1, description="Failed mini-batches tolerated; -1 tolerates all.")
+    append_row_file_name: Annotated[str, Flag(metavar="NAME", group=OUTPUT)] = Field(
+        "parallel_run_step.txt", min_length=1, description="The name of the append_row file."
+    )
+    append_row_dataframe_header: Annotated[bool, Flag(group=OUTPUT)] = Field(
+        False, description="Write the column names of the first data frame as the first line."
+    )
+    error_threshold: Annotated[int, Flag(metavar="N", group=FAILURE)] = Field(
+        0, ge=-1, description="Failed items tolerated over the whole input; -1 tolerates all."
+    )
+    allowed_failed_count: Annotated[int | None, Flag(metavar="N", group=FAILURE)] = Field(
+        None, ge=-1, description="Failed mini-batches tolerated; -1 tolerates all."
+    )
     allowed_failed_percent: Annotated[float | None, Flag(metavar="PERCENT", group=FAILURE)] = Field(
         None, ge=0, le=100, description="Percentage of failed mini-batches tolerated."
     )
-    run_invocation_timeout: Annotated[float, Flag(metavar="SECONDS", group=FAILURE)] = Field(60, gt=0, description="Time limit of one run() call, in seconds.")
-    run_max_try: Annotated[int, Flag(metavar="N", group=FAILURE)] = Field(3, ge=1, description="Tries of a mini-batch before it is bisected or fails.")
+    run_invocation_timeout: Annotated[float, Flag(metavar="SECONDS", group=FAILURE)] = Field(
+        60, gt=0, description="Time limit of one run() call, in seconds."
+    )
+    run_max_try: Annotated[int, Flag(metavar="N", group=FAILURE)] = Field(
+        3, ge=1, description="Tries of a mini-batch before it is bisected or fails."
+    )
     isolate_failures: Annotated[bool, Flag(off="--no-isolate-failures", group=FAILURE)] = Field(
         True, description="Bisect a mini-batch that failed all its tries, so that only its bad items fail."
     )
-    task_overhead_timeout: Annotated[float, Flag(metavar="SECONDS", group=FAILURE)] = Field(600, gt=0, le=259200, description="Time limit for reading one mini-batch, in seconds.")
+    task_overhead_timeout: Annotated[float, Flag(metavar="SECONDS", group=FAILURE)] = Field(
+        600, gt=0, le=259200, description="Time limit for reading one mini-batch, in seconds."
+    )
     progress_update_timeout: Annotated[float | None, Flag(metavar="SECONDS", group=FAILURE)] = Field(
-        None, gt=0, le=259200, description="The run fails when no mini-batch ended for so long, in seconds [default: derived from the other limits]."
+        None,
+        gt=0,
+        le=259200,
+        description="The run fails when no mini-batch ended for so long, in seconds [default: derived from the other limits].",
     )
-    logging_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v), Flag(group=OTHER)] = Field(
-        "INFO", description="What goes into the logs."
+    logging_level: Annotated[
+        Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v), Flag(group=OTHER)
+    ] = Field("INFO", description="What goes into the logs.")
+    name: Annotated[str | None, Flag(group=OTHER)] = Field(
+        None, min_length=1, description="A name to find the run by [default: the script's name]."
     )
-    name: Annotated[str | None, Flag(group=OTHER)] = Field(None, min_length=1, description="A name to find the run by [default: the script's name].")
-    resource_monitor_interval: Annotated[float, Flag(metavar="SECONDS", group=OTHER)] = Field(600, ge=0, description="Seconds between samples of the nodes' resources in the logs; 0 turns them off.")
-    profiling_module: Annotated[Literal["cProfile", "profile"] | None, Flag(group=OTHER)] = Field(None, description="Profile each worker process and leave a .profile file in the logs.")
+    resource_monitor_interval: Annotated[float, Flag(metavar="SECONDS", group=OTHER)] = Field(
+        600, ge=0, description="Seconds between samples of the nodes' resources in the logs; 0 turns them off."
+    )
+    profiling_module: Annotated[Literal["cProfile", "profile"] | None, Flag(group=OTHER)] = Field(
+        None, description="Profile each worker process and leave a .profile file in the logs."
+    )
 
     @field_validator("header", mode="before")
     @classmethod
@@ -198,7 +238,8 @@ def _sentence(problem: Any) -> str:
         return f"Setting '{name}' is required."
     if not name:
         return message.rstrip(".") + "."
-    return f"Setting '{name}' has the value {problem['input']!r}: {message[:1].lower() + message[1:] if not message.startswith('Parameter') else message}."
+    rule = message if message.startswith("Parameter") else message[:1].lower() + message[1:]
+    return f"Setting '{name}' has the value {problem['input']!r}: {rule}."
 
 
 def parse_size(text: str | None) -> tuple[Literal["count", "rows"], int] | None:

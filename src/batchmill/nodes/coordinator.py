@@ -258,5 +258,3 @@ def _report(descriptor: int | None, message: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

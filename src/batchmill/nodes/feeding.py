@@ -127,7 +127,9 @@ class Feeder:
         rest = task.count - size
         if rest:
             self._tasks.appendleft(Task(task.token, task.first + size, rest, None, task.alone))
-        unreadable = {str(k): {str(i): text for i, text in self._ready[k].items()} for k in range(task.first, task.first + size) if self._ready.get(k)}
+        unreadable = {
+            str(k): {str(i): text for i, text in self._ready[k].items()} for k in range(task.first, task.first + size) if self._ready.get(k)
+        }
         if task.piece is None:
             message: dict[str, Any] = {"m": "lease", "lease": chunk.serial, "first": task.first, "count": size}
         else:
@@ -263,5 +265,3 @@ class Feeder:
 
 def _outstanding(worker: WorkerProcess) -> int:
     return sum(chunk.count for chunk in worker.chunks)
-
-

@@ -29,7 +29,8 @@ class LocalEngine:
             self._slots.clear(slot)
         self._guardian = Guardian(str(path))
         self._nodes = {
-            f"node{number}": Node(f"node{number}", config, self._slots, number * config.workers, self._selector) for number in range(config.node_count)
+            f"node{number}": Node(f"node{number}", config, self._slots, number * config.workers, self._selector)
+            for number in range(config.node_count)
         }
         self._ticked = 0.0
 

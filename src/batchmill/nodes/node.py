@@ -270,7 +270,13 @@ class Node:
             worker.retiring = True
 
     def _charge(
-        self, worker: WorkerProcess, chunk: Chunk, mini_batch: int, piece: tuple[int, int] | None, message: dict[str, Any], facts: ErrorFacts
+        self,
+        worker: WorkerProcess,
+        chunk: Chunk,
+        mini_batch: int,
+        piece: tuple[int, int] | None,
+        message: dict[str, Any],
+        facts: ErrorFacts,
     ) -> None:
         self._logs.error(worker.name, f"mini-batch {mini_batch}", facts)
         self._events.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -101,10 +102,8 @@ class WorkerProcess:
         return [json.loads(line) for line in lines]
 
     def signal_group(self, number: int) -> None:
-        try:
+        with contextlib.suppress(ProcessLookupError, PermissionError):  # ended between look and signal
             os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):
-            pass  # ended between look and signal
 
     def sync(self, end: int) -> None:
         """Make the first ``end`` bytes of the part file durable.

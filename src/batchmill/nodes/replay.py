@@ -77,7 +77,8 @@ class _Replay:
             return
         self.ledger.close()
         raise ReplayRefusedError(
-            f"Run {self.folder.id} is {status} with {counts.not_run} mini-batches not run; replay works on runs in which everything has its fate.",
+            f"Run {self.folder.id} is {status} with {counts.not_run} mini-batches not run; "
+            "replay works on runs in which everything has its fate.",
             cure=f"First: batchmill resume {self.folder.id}",
         )
 
@@ -149,7 +150,9 @@ class _Replay:
         self.folder.parts.mkdir(exist_ok=True)
         coordinator.epoch, coordinator.plan = self.epoch, plan
         config = coordinator.node_config(self.scratch / "snapshot")
-        job = Job(self.folder, scratch, scheduler, LocalEngine(config), None, None, coordinator.limits(config), coordinator.progress, proven=False)
+        job = Job(
+            self.folder, scratch, scheduler, LocalEngine(config), None, None, coordinator.limits(config), coordinator.progress, proven=False
+        )
         return job.run()
 
     # --- merging ----------------------------------------------------------------------------------------------------------------
@@ -163,7 +166,11 @@ class _Replay:
         assert self._final is not None
         merge(self.ledger, scratch, targets, old, header, self.folder.parts, self._partial)
         with self.ledger.transaction():
-            self.ledger.put(replay_pending=json.dumps({"partial": self._partial.name, "targets": [[k, sorted(v) if v else None] for k, v in targets.items()]}))
+            self.ledger.put(
+                replay_pending=json.dumps(
+                    {"partial": self._partial.name, "targets": [[k, sorted(v) if v else None] for k, v in targets.items()]}
+                )
+            )
         os.rename(self._partial, self._final)
         descriptor = os.open(self._final.parent, os.O_RDONLY)
         os.fsync(descriptor)
@@ -187,7 +194,9 @@ class _Replay:
 
     def _settle(self, scratch: Ledger, letters: list[DeadLetter], targets: Targets, plan: PlanFile) -> Ending:
         """The transaction that makes the replay true."""
-        again = {(letter.mini_batch, letter.position if targets[letter.mini_batch] else letter.item): letter for letter in scratch.letters()}
+        again = {
+            (letter.mini_batch, letter.position if targets[letter.mini_batch] else letter.item): letter for letter in scratch.letters()
+        }
         used = set()
         with self.ledger.transaction():
             for mini_batch, single in targets.items():

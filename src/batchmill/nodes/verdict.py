@@ -59,7 +59,10 @@ def death_verdict(worker: WorkerProcess, config: NodeConfig, out_of_memory: bool
     elif worker.kill_reason == "shutdown":
         kind, text = "ShutdownTimeout", f"shutdown() took more than {config.shutdown_timeout:g} s; the process was stopped."
     elif worker.kill_reason == "protocol" or code == PROTOCOL_LOST:
-        kind, text = "WorkerProtocolLost", f"The script closed or replaced file descriptors that are not its own, in {where}; the process was stopped."
+        kind, text = (
+            "WorkerProtocolLost",
+            f"The script closed or replaced file descriptors that are not its own, in {where}; the process was stopped.",
+        )
     elif out_of_memory:
         kind, text = "OutOfMemory", f"{ended}: the kernel stopped it for memory, in {where}."
     elif code < 0 and -code in CRASHES:
@@ -87,5 +90,3 @@ def _dump(worker: WorkerProcess) -> str | None:
 
 def _reader_crashed(worker: WorkerProcess, dump: str | None) -> bool:
     return bool(dump and re.search(r"Current thread [^\n]*\n(?:  [^\n]*\n)*?[^\n]*batchmill/worker/source\.py[^\n]*_read_now", dump))
-
-

@@ -35,6 +35,8 @@ class ErrorFacts:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReady:
+    """A worker process has finished init()."""
+
     node: str
     worker: str
 

@@ -72,7 +72,8 @@ def verify(ledger: Ledger, output: Path) -> int:
                 raise _changed(output, f"it is longer than {expected} bytes")
     except OSError as error:
         raise ReplayRefusedError(
-            f"The output {output} cannot be read: {error.strerror}.", cure="Replay merges into the output that the run wrote; put it back, or run again."
+            f"The output {output} cannot be read: {error.strerror}.",
+            cure="Replay merges into the output that the run wrote; put it back, or run again.",
         ) from None
     return header
 

@@ -42,9 +42,7 @@ from batchmill.parallel_run.scheduler import (
 )
 from batchmill.records import Counts, RunStatus
 
-NO_RESULT = (
-    "There is no succeeded mini batch item returned from run(). Please check 'response: run()' in https://aka.ms/batch-inference-documentation"
-)
+NO_RESULT = "There is no succeeded mini batch item returned from run(). Please check 'response: run()' in https://aka.ms/batch-inference-documentation"
 TELL_EVERY = 0.1
 CANCEL_LOOK_EVERY = 0.25
 
@@ -339,4 +337,3 @@ class _Signals:
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
-

@@ -19,9 +19,9 @@ from batchmill.worker.delivery import RECORD
 from batchmill.worker.plan_file import PlanFile
 
 COLUMNS = (
-    "Mini-batch Id,Picked Count,Process,Start Time,Total,Succeeded,Failed,Elapsed Seconds,Process Seconds,"
-    "Run Method Seconds,Status,Error Category,Error Message,Mini-batch Detail"
-).split(",")
+    *("Mini-batch Id", "Picked Count", "Process", "Start Time", "Total", "Succeeded", "Failed"),
+    *("Elapsed Seconds", "Process Seconds", "Run Method Seconds", "Status", "Error Category", "Error Message", "Mini-batch Detail"),
+)
 
 README = """What lies here
   job_progress_overview.<hour>.txt          progress, a line now and then
@@ -68,10 +68,13 @@ def _result(folder: RunFolder, settings: RunSettings, ending: Ending) -> str:
     lines = [
         f"The job {folder.id} ended as {ending.status.value}.",
         *([ending.error] if ending.error else []),
-        f"Mini batches: {batches.total} in all, {batches.succeeded} succeeded, {batches.failed} failed, {batches.not_run} not run, {batches.retried} retried.",
+        f"Mini batches: {batches.total} in all, {batches.succeeded} succeeded, {batches.failed} failed, "
+        f"{batches.not_run} not run, {batches.retried} retried.",
         f"Items: {_known(items.total)} in all, {items.succeeded} succeeded, {items.failed} failed, {_known(items.not_run)} not run.",
         f"Error threshold: {settings.error_threshold}.",
-        "Read next: job_error.txt, user/error.txt, sys/job_report/processed_mini-batches.csv." if items.failed or ending.error else "Nothing failed.",
+        "Read next: job_error.txt, user/error.txt, sys/job_report/processed_mini-batches.csv."
+        if items.failed or ending.error
+        else "Nothing failed.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -86,7 +89,10 @@ def _error(ledger: Ledger, ending: Ending) -> str:
         if number == 10:
             lines.append("More: see dead_letters.jsonl and user/error.txt.")
             break
-        lines += [f"mini-batch {letter.mini_batch}, item {letter.item or 'unknown'}: {letter.error_class}: {letter.message}", letter.traceback or ""]
+        lines += [
+            f"mini-batch {letter.mini_batch}, item {letter.item or 'unknown'}: {letter.error_class}: {letter.message}",
+            letter.traceback or "",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -126,7 +132,8 @@ def _done_lines(first: int, worker: str, packed: bytes, tries: Mapping[int, list
         picked = 1 + len(tries[mini_batch]) if mini_batch in tries else 1
         seconds = f"{elapsed:.6f}"
         yield (
-            f"{mini_batch},{picked},{worker},{stamp}.{int(began % 1 * 1e6):06d}Z,{items},{ok},{items - ok},{seconds},{seconds},{run_seconds:.6f},"
+            f"{mini_batch},{picked},{worker},{stamp}.{int(began % 1 * 1e6):06d}Z,"
+            f"{items},{ok},{items - ok},{seconds},{seconds},{run_seconds:.6f},"
             f"{'RUN_DONE' if items else 'LOAD_DONE'},,,{quoted(detail(mini_batch, plan))}\n"
         )
     total.failed = total.items - total.succeeded

@@ -23,11 +23,13 @@ from batchmill.records import Counts, DeadLetter, ItemCounts, MiniBatchCounts, R
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ranges (
-    first INTEGER PRIMARY KEY, count INTEGER NOT NULL, part TEXT NOT NULL, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    first INTEGER PRIMARY KEY, count INTEGER NOT NULL, part TEXT NOT NULL, offset INTEGER NOT NULL,
+    length INTEGER NOT NULL,
     rows INTEGER NOT NULL, items INTEGER NOT NULL, ok INTEGER NOT NULL, short INTEGER NOT NULL,
     node TEXT NOT NULL, worker TEXT NOT NULL, header TEXT, packed BLOB NOT NULL, spans BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS pieces (
-    mini_batch INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL, part TEXT, offset INTEGER NOT NULL, length INTEGER NOT NULL,
+    mini_batch INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL, part TEXT, offset INTEGER NOT NULL,
+    length INTEGER NOT NULL,
     rows INTEGER NOT NULL, ok INTEGER NOT NULL, crc INTEGER NOT NULL, header TEXT, worker TEXT NOT NULL,
     PRIMARY KEY (mini_batch, first)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS splits (mini_batch INTEGER PRIMARY KEY, items INTEGER NOT NULL, ok INTEGER NOT NULL, ended INTEGER NOT NULL);
@@ -38,8 +40,10 @@ CREATE TABLE IF NOT EXISTS tries (
     items INTEGER, error_class TEXT NOT NULL, message TEXT NOT NULL, traceback TEXT, memory INTEGER NOT NULL, peak INTEGER);
 CREATE INDEX IF NOT EXISTS tries_of ON tries (mini_batch);
 CREATE TABLE IF NOT EXISTS letters (
-    id INTEGER PRIMARY KEY, mini_batch INTEGER NOT NULL, item TEXT, position INTEGER, items_failed INTEGER NOT NULL, attempt INTEGER NOT NULL,
-    worker TEXT NOT NULL, error_class TEXT NOT NULL, message TEXT NOT NULL, traceback TEXT, peak INTEGER, replayed INTEGER NOT NULL DEFAULT 0);
+    id INTEGER PRIMARY KEY, mini_batch INTEGER NOT NULL, item TEXT, position INTEGER, items_failed INTEGER NOT NULL,
+    attempt INTEGER NOT NULL,
+    worker TEXT NOT NULL, error_class TEXT NOT NULL, message TEXT NOT NULL, traceback TEXT, peak INTEGER,
+    replayed INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS warnings (id INTEGER PRIMARY KEY, mini_batch INTEGER, worker TEXT, text TEXT NOT NULL);
 """
 
@@ -103,7 +107,9 @@ class Ledger:
         """
         with self._immediate():
             if self.epoch != self._epoch:
-                raise LedgerFencedError(f"Incarnation {self._epoch} of the coordinator of {self.path.parent.name} was replaced by incarnation {self.epoch}.")
+                raise LedgerFencedError(
+                    f"Incarnation {self._epoch} of the coordinator of {self.path.parent.name} was replaced by incarnation {self.epoch}."
+                )
             yield
 
     @contextmanager
@@ -120,7 +126,9 @@ class Ledger:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             if "full" in str(error) or "disk I/O" in str(error):
-                raise DiskFullError(f"No space is left for the ledger {self.path}.", cure="Free some space, then batchmill resume.") from error
+                raise DiskFullError(
+                    f"No space is left for the ledger {self.path}.", cure="Free some space, then batchmill resume."
+                ) from error
             raise
 
     # --- meta -------------------------------------------------------------------------------------------------------------------
@@ -171,11 +179,10 @@ class Ledger:
                 (done.first, *done.piece, done.part, done.offset, done.length, done.rows, done.ok, crc, done.header, done.worker),
             )
             return
-        self._connection.execute(
-            "INSERT INTO ranges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (done.first, done.count, done.part, done.offset, done.length, done.rows, done.items, done.ok, done.short)
-            + (done.node, done.worker, done.header, done.packed, done.spans),
-        )
+        where = (done.first, done.count, done.part, done.offset, done.length)
+        numbers = (done.rows, done.items, done.ok, done.short)
+        origin = (done.node, done.worker, done.header, done.packed, done.spans)
+        self._connection.execute("INSERT INTO ranges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", (*where, *numbers, *origin))
 
     def add_notes(self, done: Done, attempt: int) -> list[DeadLetter]:
         """The items a successful try left out, and its warnings; returns the new letters."""
@@ -186,7 +193,16 @@ class Ledger:
             else:
                 letters.append(
                     self.add_letter(
-                        note["mb"], note["item"], note["position"], note["items_failed"], attempt, done.worker, note["class"], note["message"], None, None
+                        note["mb"],
+                        note["item"],
+                        note["position"],
+                        note["items_failed"],
+                        attempt,
+                        done.worker,
+                        note["class"],
+                        note["message"],
+                        None,
+                        None,
                     )
                 )
         return letters
@@ -215,11 +231,13 @@ class Ledger:
     def add_try(self, event: TryFailed, attempt: int) -> None:
         piece = event.piece or (None, None)
         error = event.error
+        what = (event.mini_batch, *piece, attempt, event.node, event.worker)
+        times = (event.started, event.elapsed, event.run_seconds, event.status, event.items)
+        why = (error.error_class, error.message, error.traceback, int(error.memory), error.peak)
+        columns = "mini_batch, piece_first, piece_count, attempt, node, worker, started, elapsed, run_seconds, status, items"
         self._connection.execute(
-            "INSERT INTO tries (mini_batch, piece_first, piece_count, attempt, node, worker, started, elapsed, run_seconds, status, items,"
-            " error_class, message, traceback, memory, peak) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (event.mini_batch, *piece, attempt, event.node, event.worker, event.started, event.elapsed, event.run_seconds, event.status)
-            + (event.items, error.error_class, error.message, error.traceback, int(error.memory), error.peak),
+            f"INSERT INTO tries ({columns}, error_class, message, traceback, memory, peak) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
+            (*what, *times, *why),
         )
 
     def add_split(self, mini_batch: int, items: int, ok: int, *, ended: bool) -> None:
@@ -277,7 +295,7 @@ class Ledger:
         where = " WHERE replayed = 0" if open_only else ""
         columns = "id, mini_batch, item, position, items_failed, attempt, worker, error_class, message, traceback, peak, replayed"
         for row in self._connection.execute(f"SELECT {columns} FROM letters{where} ORDER BY mini_batch, position, id"):
-            yield DeadLetter(*row[:-1], replayed=bool(row[-1]))
+            yield DeadLetter(*row[:11], bool(row[11]))
 
     def warnings(self) -> list[tuple[int | None, str | None, str]]:
         return self._connection.execute("SELECT mini_batch, worker, text FROM warnings ORDER BY id").fetchall()
@@ -291,7 +309,8 @@ class Ledger:
         """The header line of the output: that of the first rows in it, if they came from a data frame and headers were asked for."""
         whole = self._connection.execute("SELECT first, header FROM ranges WHERE length > 0 ORDER BY first LIMIT 1").fetchone()
         query = (
-            "SELECT mini_batch, header FROM pieces JOIN splits USING (mini_batch) WHERE ended = 1 AND length > 0 ORDER BY mini_batch, pieces.first LIMIT 1"
+            "SELECT mini_batch, header FROM pieces JOIN splits USING (mini_batch) WHERE ended = 1 AND length > 0"
+            " ORDER BY mini_batch, pieces.first LIMIT 1"
         )
         piece = self._connection.execute(query).fetchone()
         found = min((row for row in (whole, piece) if row is not None), default=None, key=lambda row: row[0])
@@ -299,7 +318,10 @@ class Ledger:
 
     def failed_mini_batches(self) -> int:
         """Mini-batches with any failed item."""
-        query = "SELECT (SELECT COALESCE(SUM(short),0) FROM ranges) + (SELECT COUNT(*) FROM splits WHERE ended=1 AND ok<items) + (SELECT COUNT(*) FROM failed)"
+        query = (
+            "SELECT (SELECT COALESCE(SUM(short),0) FROM ranges) + (SELECT COUNT(*) FROM splits WHERE ended=1 AND ok<items)"
+            " + (SELECT COUNT(*) FROM failed)"
+        )
         return int(self._connection.execute(query).fetchone()[0])
 
     # --- replay (inside a transaction) ------------------------------------------------------------------------------------------
@@ -313,7 +335,8 @@ class Ledger:
         row = self._connection.execute("SELECT * FROM ranges WHERE first <= ? ORDER BY first DESC LIMIT 1", (mini_batch,)).fetchone()
         if row is None or row[0] + row[1] <= mini_batch:
             return
-        first, count, part, offset, node, worker, header, packed, range_spans = row[0], row[1], row[2], row[3], *row[9:14]
+        first, count, part, offset = row[:4]
+        node, worker, header, packed, range_spans = row[9:14]
         self._connection.execute("DELETE FROM ranges WHERE first = ?", (first,))
         for begin, end in ((first, mini_batch), (mini_batch + 1, first + count)):
             if end <= begin:
@@ -355,13 +378,18 @@ class Ledger:
             return
         values = (again.items_failed, again.worker, again.error_class, again.message, again.traceback, again.peak_memory, letter.id)
         self._connection.execute(
-            "UPDATE letters SET attempt = attempt + 1, items_failed = ?, worker = ?, error_class = ?, message = ?, traceback = ?, peak = ? WHERE id = ?",
+            "UPDATE letters SET attempt = attempt + 1, items_failed = ?, worker = ?, error_class = ?, message = ?, traceback = ?, peak = ?"
+            " WHERE id = ?",
             values,
         )
 
     def sums(self) -> tuple[int, int, int]:
         """(mini-batches with a fate, items, items ok), added up from the rows themselves: what the counters are proved against."""
-        ranges = self._connection.execute("SELECT COALESCE(SUM(count),0), COALESCE(SUM(items),0), COALESCE(SUM(ok),0) FROM ranges").fetchone()
-        splits = self._connection.execute("SELECT COUNT(*), COALESCE(SUM(items),0), COALESCE(SUM(ok),0) FROM splits WHERE ended = 1").fetchone()
+        ranges = self._connection.execute(
+            "SELECT COALESCE(SUM(count),0), COALESCE(SUM(items),0), COALESCE(SUM(ok),0) FROM ranges"
+        ).fetchone()
+        splits = self._connection.execute(
+            "SELECT COUNT(*), COALESCE(SUM(items),0), COALESCE(SUM(ok),0) FROM splits WHERE ended = 1"
+        ).fetchone()
         failed = self._connection.execute("SELECT COUNT(*), COALESCE(SUM(items),0) FROM failed").fetchone()
         return ranges[0] + splits[0] + failed[0], ranges[1] + splits[1] + failed[1], ranges[2] + splits[2]

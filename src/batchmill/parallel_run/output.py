@@ -80,7 +80,9 @@ class OrderedOutput:
                 self.front += entry[0]
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFullError(f"No space is left for the output {self.partial}.", cure="Free some space, then batchmill resume.") from error
+                raise DiskFullError(
+                    f"No space is left for the output {self.partial}.", cure="Free some space, then batchmill resume."
+                ) from error
             raise
 
     def _append(self, segment: Segment) -> None:

@@ -19,7 +19,9 @@ class OutputClaim:
             folder.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         except OSError as error:
-            raise OutputError(f"The output folder {folder} cannot be used: {error.strerror}.", cure="Choose another --output; nothing was started.") from None
+            raise OutputError(
+                f"The output folder {folder} cannot be used: {error.strerror}.", cure="Choose another --output; nothing was started."
+            ) from None
         if not os.access(folder, os.W_OK | os.X_OK):
             os.close(self._descriptor)
             raise OutputError(f"The output folder {folder} cannot be written.", cure="Choose another --output; nothing was started.")
@@ -29,7 +31,8 @@ class OutputClaim:
             os.close(self._descriptor)
             holder = _holder(folder, run_id)
             raise OutputBusyError(
-                f"The output folder {folder} is being written by {holder}.", cure="Wait for it, cancel it, or choose another --output; nothing was started."
+                f"The output folder {folder} is being written by {holder}.",
+                cure="Wait for it, cancel it, or choose another --output; nothing was started.",
             ) from None
 
     def release(self) -> None:

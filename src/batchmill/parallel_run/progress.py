@@ -74,12 +74,16 @@ class ProgressLog:
             self._done_before = done
         elapsed = now - self._began
         fresh = done - self._done_before
-        remaining = duration(elapsed / fresh * batches.not_run) if fresh and batches.not_run else "0:00:00" if not batches.not_run else "N/A"
+        remaining = (
+            duration(elapsed / fresh * batches.not_run) if fresh and batches.not_run else "0:00:00" if not batches.not_run else "N/A"
+        )
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self._row((stamp, batches.total, batches.total, batches.succeeded, batches.failed, duration(elapsed), remaining))
         path = self._logs / f"job_progress_overview.{time.strftime('%Y%m%d%H', time.gmtime())}.txt"
         with path.open("a", encoding="utf-8") as file:
-            file.write(f"{stamp} Processed {done} of {batches.total} mini batches in {duration(elapsed)}. Estimate remaining {remaining}.\n")
+            file.write(
+                f"{stamp} Processed {done} of {batches.total} mini batches in {duration(elapsed)}. Estimate remaining {remaining}.\n"
+            )
 
 
 def duration(seconds: float) -> str:

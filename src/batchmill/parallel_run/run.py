@@ -59,7 +59,9 @@ def create_run(settings: RunSettings) -> RunFolder:
         UsageError: the script or the output cannot be used.
     """
     if not settings.inputs:
-        raise errors.InputError("No input was given.", cure="Name a folder, a file, a glob, @list.txt or a URL with --input; nothing was started.")
+        raise errors.InputError(
+            "No input was given.", cure="Name a folder, a file, a glob, @list.txt or a URL with --input; nothing was started."
+        )
     script = check_script(settings.script)
     from batchmill.parallel_run.plan import check_output_outside
 
@@ -70,9 +72,10 @@ def create_run(settings: RunSettings) -> RunFolder:
         output = str(folder.output_folder())
     elif "://" not in output:
         output = str(Path(output).absolute())
+    name = settings.name or script.stem
     description = {
         "id": folder.id,
-        "name": settings.name or script.stem,
+        "name": name,
         "output": output,
         "script": str(script),
         "folder": os.getcwd(),
@@ -82,7 +85,7 @@ def create_run(settings: RunSettings) -> RunFolder:
     temporary.write_text(json.dumps(description, indent=1))
     temporary.rename(folder.settings)
     ledger = Ledger(folder.ledger, write=True)
-    ledger.begin(id=folder.id, name=description["name"])
+    ledger.begin(id=folder.id, name=name)
     ledger.close()
     return folder
 
@@ -293,5 +296,3 @@ class Run:
 
 def _iso(text: str | None) -> str | None:
     return None if text is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(float(text)))
-
-

@@ -22,6 +22,7 @@ def home() -> Path:
 
 
 def runs_folder() -> Path:
+    """Where the run folders lie."""
     return home() / "runs"
 
 
@@ -115,6 +116,7 @@ def all_runs() -> Iterator[RunFolder]:
 
 
 def run_name(folder: RunFolder) -> str:
+    """The name a user gave to the run (or its script's)."""
     try:
         return str(json.loads(folder.settings.read_text())["name"])
     except (OSError, ValueError, KeyError):
@@ -138,7 +140,9 @@ def find_run(text: str) -> RunFolder:
     if len(prefixed) == 1:
         return prefixed[0]
     if prefixed:
-        raise RunNotFoundError(f"'{text}' is the beginning of {len(prefixed)} run ids.", cure="Give more of the id: batchmill runs list shows them.")
+        raise RunNotFoundError(
+            f"'{text}' is the beginning of {len(prefixed)} run ids.", cure="Give more of the id: batchmill runs list shows them."
+        )
     raise RunNotFoundError(f"There is no run with the id or name '{text}' in {home()}.", cure="batchmill runs list shows the runs.")
 
 

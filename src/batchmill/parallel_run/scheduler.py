@@ -273,7 +273,14 @@ class Scheduler:
     def _may_split(self, event: TryFailed, items: int | None) -> bool:
         policy = self.policy
         gave_up = sum(self._bisected) > BISECTIONS_SEEN // 2
-        return policy.isolate_failures and policy.splittable and not event.status.startswith("LOAD") and items is not None and items > 1 and not gave_up
+        return (
+            policy.isolate_failures
+            and policy.splittable
+            and not event.status.startswith("LOAD")
+            and items is not None
+            and items > 1
+            and not gave_up
+        )
 
     def _fail_whole(self, event: TryFailed, trouble: _Trouble, items: int | None) -> FailWhole:
         lost = items if items is not None else 1
@@ -466,7 +473,9 @@ class Scheduler:
         if 0 <= policy.error_threshold < self.items_failed:
             message = f"The number of failed items is {self.items_failed}, which exceeds error threshold {policy.error_threshold}."
         elif policy.allowed_failed_count is not None and 0 <= policy.allowed_failed_count < self.failed:
-            message = f"The number of failed mini batches is {self.failed}, which exceeds allowed_failed_count {policy.allowed_failed_count}."
+            message = (
+                f"The number of failed mini batches is {self.failed}, which exceeds allowed_failed_count {policy.allowed_failed_count}."
+            )
         elif policy.allowed_failed_percent is not None and self.failed * 100 > policy.allowed_failed_percent * self.total:
             message = (
                 f"{self.failed} of {self.total} mini batches failed ({100 * self.failed / self.total:g} %), "
@@ -501,7 +510,9 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Used by tests after each step."""
-        held = {k for lease in self._leases.values() if lease.piece is None for k in range(lease.first, lease.stop) if self.state[k] == LEASED}
+        held = {
+            k for lease in self._leases.values() if lease.piece is None for k in range(lease.first, lease.stop) if self.state[k] == LEASED
+        }
         assert len(held) == self.state.count(LEASED), "every leased mini-batch is in a lease"
         ended = self.state.count(DONE) + self.state.count(FAILED)
         assert ended == self.succeeded + self.failed, "states and counters agree"

@@ -26,15 +26,21 @@ def check_script(script: str) -> Path:
     """
     path = Path(script).absolute()
     if not path.is_file():
-        raise EntryScriptError(f"Entry script '{script}' does not exist.", cure="Give the path of a Python file that defines run(mini_batch).")
+        raise EntryScriptError(
+            f"Entry script '{script}' does not exist.", cure="Give the path of a Python file that defines run(mini_batch)."
+        )
     try:
         tree = ast.parse(path.read_bytes(), str(path))
     except SyntaxError as error:
-        raise EntryScriptError(f"Entry script '{script}' has a syntax error in line {error.lineno}: {error.msg}.", cure="Mend it; nothing was started.") from None
+        raise EntryScriptError(
+            f"Entry script '{script}' has a syntax error in line {error.lineno}: {error.msg}.", cure="Mend it; nothing was started."
+        ) from None
     except ValueError as error:
         raise EntryScriptError(f"Entry script '{script}' is no Python source: {error}.", cure="Nothing was started.") from None
     if not _may_define_run(tree):
-        raise EntryScriptError(f"Entry script '{script}' has no function run().", cure="Define run(mini_batch) at its top level; nothing was started.")
+        raise EntryScriptError(
+            f"Entry script '{script}' has no function run().", cure="Define run(mini_batch) at its top level; nothing was started."
+        )
     return path
 
 
@@ -59,7 +65,9 @@ def take_snapshot(script: Path, source: str | None, target: Path) -> tuple[Path,
     if not root.is_dir():
         raise SnapshotError(f"The source folder '{source}' does not exist.", cure="Nothing was started.")
     if not script.is_relative_to(root):
-        raise SnapshotError(f"The entry script {script} does not lie in the source folder {root}.", cure="Choose another --source; nothing was started.")
+        raise SnapshotError(
+            f"The entry script {script} does not lie in the source folder {root}.", cure="Choose another --source; nothing was started."
+        )
     target.mkdir()
     files = _files(root, script, target)
     for path in files:
@@ -83,8 +91,10 @@ def _files(root: Path, script: Path, target: Path) -> list[Path]:
             size += path.stat().st_size
             if len(found) > FILE_LIMIT or size > BYTE_LIMIT:
                 raise SnapshotError(
-                    f"The folder of the script, {root}, holds more than {FILE_LIMIT:,} files or {BYTE_LIMIT >> 20} MB, too much to copy into the run.",
-                    cure="Put the script into a folder of its own, name one with --source DIR, or exclude data with .amlignore; nothing was started.",
+                    f"The folder of the script, {root}, holds more than {FILE_LIMIT:,} files or {BYTE_LIMIT >> 20} MB, "
+                    "too much to copy into the run.",
+                    cure="Put the script into a folder of its own, name one with --source DIR, or exclude data with .amlignore; "
+                    "nothing was started.",
                 )
     return found
 
@@ -137,5 +147,3 @@ def _expression(pattern: str) -> str:
         else:
             out, position = out + re.escape(pattern[position]), position + 1
     return out
-
-

@@ -24,6 +24,7 @@ def _load_package() -> None:
 
 
 def main() -> None:
+    """Body of the process."""
     _load_package()
     from batchmill.worker.loop import work
 

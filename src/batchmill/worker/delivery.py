@@ -19,7 +19,22 @@ SPAN = struct.Struct("<QQQQQ")
 class Delivery:
     """Successful, consecutive mini-batches (or one piece of a mini-batch) not yet told to the node."""
 
-    __slots__ = ("bytes", "count", "first", "header", "items", "lease", "notes", "offset", "ok", "packed", "piece", "rows", "short", "spans")
+    __slots__ = (
+        "bytes",
+        "count",
+        "first",
+        "header",
+        "items",
+        "lease",
+        "notes",
+        "offset",
+        "ok",
+        "packed",
+        "piece",
+        "rows",
+        "short",
+        "spans",
+    )
 
     def __init__(self, lease: int, first: int, offset: int, piece: Optional[tuple[int, int]] = None) -> None:
         self.lease = lease

@@ -25,7 +25,7 @@ class EntryScript:
         'agent000'
     """
 
-    _instance: Optional["EntryScript"] = None
+    _instance: Optional[EntryScript] = None
 
     agent_name: str
     logging_level: str
@@ -33,7 +33,7 @@ class EntryScript:
     output_dir: str
     working_dir: str
 
-    def __new__(cls) -> "EntryScript":
+    def __new__(cls) -> EntryScript:
         if cls._instance is None:
             instance = super().__new__(cls)
             cls._instance = instance

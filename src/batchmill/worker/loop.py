@@ -227,7 +227,14 @@ class Worker:
         finally:
             self._mark(slot_fields.PIECE_FIRST, slot_fields.NONE)
 
-    def _one(self, delivery: Delivery, mini_batch: int, piece: Optional[tuple[int, int]], known: Optional[dict[str, str]], following: Optional[int]) -> bool:
+    def _one(
+        self,
+        delivery: Delivery,
+        mini_batch: int,
+        piece: Optional[tuple[int, int]],
+        known: Optional[dict[str, str]],
+        following: Optional[int],
+    ) -> bool:
         """Read, run and append one mini-batch or piece; False when this try failed (and was reported)."""
         view, base = self._view, self._base
         began = time.time()
@@ -264,7 +271,9 @@ class Worker:
             if isinstance(error, DiskFull) or self._is_disk_full(error):
                 self._give_up_full(delivery)
             self._deliver(delivery)
-            self._report_failure(delivery.lease, mini_batch, piece, part, status, error, time.monotonic() - clock, max(0.0, time.monotonic() - called))
+            self._report_failure(
+                delivery.lease, mini_batch, piece, part, status, error, time.monotonic() - clock, max(0.0, time.monotonic() - called)
+            )
             return False
         finally:
             view[base + slot_fields.RUNNING] = slot_fields.NONE
@@ -341,16 +350,21 @@ class Worker:
 
     def _is_disk_full(self, error: BaseException) -> bool:
         """An ENOSPC counts as the run's own full disk only when the run's folder is really full."""
-        while error is not None:
-            if isinstance(error, OSError) and error.errno in FULL:
-                for folder in (os.path.dirname(self._config["part"]), self._config["output_dir"]):
-                    try:
-                        status = os.statvfs(folder)
-                    except OSError:
-                        continue
-                    if status.f_bavail * status.f_frsize < LEAST_FREE:
-                        return True
-            error = error.__cause__ or error.__context__  # type: ignore[assignment]
+        cause: Optional[BaseException] = error
+        while cause is not None:
+            if isinstance(cause, OSError) and cause.errno in FULL and self._no_space():
+                return True
+            cause = cause.__cause__ or cause.__context__
+        return False
+
+    def _no_space(self) -> bool:
+        for folder in (os.path.dirname(self._config["part"]), self._config["output_dir"]):
+            try:
+                status = os.statvfs(folder)
+            except OSError:
+                continue
+            if status.f_bavail * status.f_frsize < LEAST_FREE:
+                return True
         return False
 
     def _give_up_full(self, delivery: Delivery) -> None:
@@ -409,7 +423,13 @@ def _text(error: BaseException) -> str:
 
 
 def _note(
-    mini_batch: int, piece: Optional[tuple[int, int]], item: Optional[str], position: Optional[int], items_failed: int, error_class: str, message: str
+    mini_batch: int,
+    piece: Optional[tuple[int, int]],
+    item: Optional[str],
+    position: Optional[int],
+    items_failed: int,
+    error_class: str,
+    message: str,
 ) -> dict[str, Any]:
     return {
         "mb": mini_batch,

@@ -36,7 +36,7 @@ class Item:
 
     __slots__ = ("etag", "input", "mtime_ns", "name", "path", "size")
 
-    def __init__(self, path: str, name: str, input: int, size: int, mtime_ns: int, etag: Optional[str]) -> None:  # noqa: A002
+    def __init__(self, path: str, name: str, input: int, size: int, mtime_ns: int, etag: Optional[str]) -> None:
         self.path = path
         self.name = name
         self.input = input
@@ -56,7 +56,7 @@ class MiniBatchPlan:
     def __init__(
         self,
         index: int,
-        input: int,  # noqa: A002
+        input: int,
         items: Sequence[int],
         start: Optional[int] = None,
         stop: Optional[int] = None,

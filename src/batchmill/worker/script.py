@@ -24,13 +24,14 @@ class MiniBatchContext:
 
     __slots__ = ("dataset", "minibatch_index", "partition_key_value")
 
-    def __init__(self, minibatch_index: str, partition_key_value: dict[str, Any], dataset: "MiniBatchDataset") -> None:
+    def __init__(self, minibatch_index: str, partition_key_value: dict[str, Any], dataset: MiniBatchDataset) -> None:
         self.minibatch_index = minibatch_index
         self.partition_key_value = partition_key_value
         self.dataset = dataset
 
     def __repr__(self) -> str:
-        return f"MiniBatchContext(minibatch_index={self.minibatch_index!r}, partition_key_value={self.partition_key_value!r}, dataset={self.dataset!r})"
+        keys = f"partition_key_value={self.partition_key_value!r}"
+        return f"MiniBatchContext(minibatch_index={self.minibatch_index!r}, {keys}, dataset={self.dataset!r})"
 
 
 class MiniBatchDataset:
@@ -62,7 +63,9 @@ class UserScript:
         self.module = _import(path)
         run = getattr(self.module, "run", None)
         if not callable(run):
-            raise MissingRunFunction(f"Entry script '{os.path.basename(path)}' has no function run(). Define run(mini_batch) at its top level.")
+            raise MissingRunFunction(
+                f"Entry script '{os.path.basename(path)}' has no function run(). Define run(mini_batch) at its top level."
+            )
         self.run: Callable[..., Any] = run
         self.wants_context = _takes_second_argument(run)
 

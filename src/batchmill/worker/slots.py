@@ -61,7 +61,7 @@ def in_flight(path: str) -> list[int]:
         return []
     slots = Slots(path, count)
     try:
-        found = set()
+        found: set[int] = set()
         for slot in range(count):
             if slots.get(slot, PID):
                 found.update(slots.get(slot, field) for field in (RUNNING, READING))

@@ -60,11 +60,21 @@ class FileSource:
             try:
                 status = stat(path)
             except OSError as error:
-                unreadable.append((position, "ItemChangedError", f"{path} cannot be read any more: {error.strerror}. It vanished after the plan was made."))
+                unreadable.append(
+                    (
+                        position,
+                        "ItemChangedError",
+                        f"{path} cannot be read any more: {error.strerror}. It vanished after the plan was made.",
+                    )
+                )
                 continue
             if not self._remote and (status.st_size != size or status.st_mtime_ns != mtime_ns):
                 unreadable.append(
-                    (position, "ItemChangedError", f"{path} changed after the plan was made: {size} bytes then, {status.st_size} now. Run again to score it.")
+                    (
+                        position,
+                        "ItemChangedError",
+                        f"{path} changed after the plan was made: {size} bytes then, {status.st_size} now. Run again to score it.",
+                    )
                 )
                 continue
             paths.append(path)
@@ -92,7 +102,9 @@ class RankSource:
 class TableSource:
     """Tables: run() gets a DataFrame. While run() computes, a thread reads the next slice of the lease."""
 
-    def __init__(self, plan: PlanFile, began: Callable[[int], None], ended: Callable[[], None], thread_started: Callable[[int], None]) -> None:
+    def __init__(
+        self, plan: PlanFile, began: Callable[[int], None], ended: Callable[[], None], thread_started: Callable[[int], None]
+    ) -> None:
         from batchmill.data.table_reader import TableReader
 
         self._plan = plan
@@ -146,7 +158,14 @@ class TableSource:
 
 
 class _ReadAhead(threading.Thread):
-    def __init__(self, mini_batch: int, read: Callable[[int], Any], began: Callable[[int], None], ended: Callable[[], None], started: Callable[[int], None]) -> None:
+    def __init__(
+        self,
+        mini_batch: int,
+        read: Callable[[int], Any],
+        began: Callable[[int], None],
+        ended: Callable[[], None],
+        started: Callable[[int], None],
+    ) -> None:
         super().__init__(name="batchmill-reader", daemon=True)
         self.mini_batch = mini_batch
         self._read, self._began, self._ended, self._started_in = read, began, ended, started
