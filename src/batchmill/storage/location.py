@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import os
 import re
 from dataclasses import dataclass, replace
@@ -143,9 +144,15 @@ def _segment_expression(segment: str) -> str:
             out += "[^/]*"
         elif char == "?":
             out += "[^/]"
-        elif char == "[" and (end := segment.find("]", i + 2 if segment[i : i + 1] in ("!", "]") else i + 1)) > 0:
-            body, i = segment[i:end].replace("\\", "\\\\").replace("[", "\\["), end + 1
-            out += f"(?!/)[{'^' + body[1:] if body.startswith('!') else body}]"
+        elif char == "[" and (end := _closing(segment, i)) > 0:
+            # Python's own rule for what a bracket holds, without the frame "(?s:" and ")\Z" that it puts around.
+            out, i = out + "(?!/)" + fnmatch.translate(segment[i - 1 : end + 1])[4:-3], end + 1
         else:
             out += re.escape(char)
     return out
+
+
+def _closing(segment: str, start: int) -> int:
+    """Where the bracket that opened before ``start`` closes (-1: never); a first character, also after ``!``, may be ``]`` itself."""
+    first = start + (segment[start : start + 1] == "!")
+    return segment.find("]", first + (segment[first : first + 1] == "]"))
