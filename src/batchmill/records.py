@@ -99,4 +99,5 @@ class DeadLetter:
     replayed: bool = False
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """What a line of the file holds."""
+        return asdict(self) | {"replayed": bool(self.replayed)}

@@ -22,12 +22,12 @@ from batchmill.parallel_run.job import Ending, Job, Limits, feed_output
 from batchmill.parallel_run.job_logs import write_job_logs
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.output import OrderedOutput
-from batchmill.parallel_run.output_claim import OutputClaim
 from batchmill.parallel_run.plan import make_plan
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder, find_run
 from batchmill.parallel_run.scheduler import Policy, Scheduler
 from batchmill.parallel_run.snapshot import take_snapshot
+from batchmill.parallel_run.target import target_of
 from batchmill.records import RunStatus
 from batchmill.settings import RunSettings
 from batchmill.worker.plan_file import PlanFile
@@ -50,7 +50,8 @@ class Coordinator:
         self.progress = progress or Silent()
         self.description: dict[str, Any] = json.loads(folder.settings.read_text())
         self.settings = RunSettings(**self.description["settings"])
-        self.output = Path(self.description["output"])
+        self.target = target_of(self.description["output"], folder, self.settings.retry_timeout)
+        self.output = self.target.folder
 
     def prepare(self) -> None:
         """Hold the run, claim its ledger, plan it and copy its script: everything that bad input can stop.
@@ -60,9 +61,16 @@ class Coordinator:
             UsageError: the run cannot begin; if it is new, nothing of it is left.
         """
         self.folder.lock()
-        self._claim = OutputClaim(self.output, self.folder.id)
         self.ledger = Ledger(self.folder.ledger, write=True)
         new = self.ledger.epoch == 0
+        try:
+            self.target.claim(self.ledger.epoch + 1)
+        except BatchmillError:
+            self.ledger.close()
+            if new:
+                shutil.rmtree(self.folder.path, ignore_errors=True)
+            self.folder.unlock()
+            raise
         self._previous_epoch = self.ledger.epoch
         self.epoch = self.ledger.claim()
         (self.folder.path / "ballast").write_bytes(b"\0" * BALLAST)
@@ -97,7 +105,7 @@ class Coordinator:
     def discard(self) -> None:
         """A run that never began leaves nothing behind."""
         self.ledger.close()
-        self._claim.release()
+        self.target.release()
         if self.output == self.folder.output_folder():
             self.output.rmdir()
         shutil.rmtree(self.folder.path, ignore_errors=True)
@@ -111,11 +119,16 @@ class Coordinator:
             return self._conclude(job, ending)
         finally:
             self.ledger.close()
-            self._claim.release()
+            self.target.release()
             self.folder.unlock()
 
     def _conclude(self, job: Job, ending: Ending) -> Ending:
         (self.folder.path / "ballast").unlink(missing_ok=True)
+        if ending.status is RunStatus.COMPLETED:
+            try:
+                self.target.publish()
+            except BatchmillError as error:
+                ending = Ending(RunStatus.FAILED, str(error), ending.counts)
         self.ledger.end(ending.status, ending.error, ending.counts)
         self.folder.cancel_request.unlink(missing_ok=True)
         job.log_last(ending.counts)

@@ -26,7 +26,6 @@ from batchmill.parallel_run.job import NO_RESULT, Ending, Job
 from batchmill.parallel_run.job_logs import write_job_logs
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.merge import merge
-from batchmill.parallel_run.output_claim import OutputClaim
 from batchmill.parallel_run.progress import Progress
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.scheduler import DONE, FRESH, Policy, Scheduler
@@ -62,14 +61,14 @@ class _Replay:
 
     def carry_out(self) -> Ending:
         self._refuse_unfinished()
-        claim = OutputClaim(self.coordinator.output, self.folder.id)
+        self.coordinator.target.claim(self.ledger.epoch + 1)
         try:
             self.epoch = self.ledger.claim(running=False)
             self._recover()
             return self._replay()
         finally:
             self.ledger.close()
-            claim.release()
+            self.coordinator.target.release()
 
     def _refuse_unfinished(self) -> None:
         status, counts = self.ledger.status, self.ledger.counts().mini_batches
@@ -98,6 +97,7 @@ class _Replay:
         fresh = self.ledger.counts().items.succeeded == 0 and self.ledger.status is not RunStatus.COMPLETED
         header = 0
         if self._final is not None and not fresh:
+            self.coordinator.target.fetch(self._final.name)
             header = verify(self.ledger, self._final)
         script = check_script(self.coordinator.description["script"])
         shutil.rmtree(self.scratch, ignore_errors=True)
@@ -175,6 +175,7 @@ class _Replay:
         descriptor = os.open(self._final.parent, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
+        self.coordinator.target.publish()
 
     def _recover(self) -> None:
         """A replay was killed after it had prepared its merge."""

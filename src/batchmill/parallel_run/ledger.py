@@ -295,7 +295,7 @@ class Ledger:
         where = " WHERE replayed = 0" if open_only else ""
         columns = "id, mini_batch, item, position, items_failed, attempt, worker, error_class, message, traceback, peak, replayed"
         for row in self._connection.execute(f"SELECT {columns} FROM letters{where} ORDER BY mini_batch, position, id"):
-            yield DeadLetter(*row[:11], bool(row[11]))
+            yield DeadLetter(*row)
 
     def warnings(self) -> list[tuple[int | None, str | None, str]]:
         return self._connection.execute("SELECT mini_batch, worker, text FROM warnings ORDER BY id").fetchall()
