@@ -152,7 +152,8 @@ class Coordinator:
             if self._previous_epoch:
                 feed_output(self.ledger, output)
         config = self.node_config(folder.snapshot)
-        return Job(folder, self.ledger, scheduler, LocalEngine(config), output, header["items"], self.limits(config), self.progress)
+        limits, level = self.limits(config), settings.logging_level
+        return Job(folder, self.ledger, scheduler, LocalEngine(config), output, header["items"], limits, self.progress, level=level)
 
     def limits(self, config: NodeConfig) -> Limits:
         """The bounds of the whole job that follow from the bounds of its parts."""

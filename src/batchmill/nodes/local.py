@@ -50,7 +50,8 @@ class LocalEngine:
         deadline = time.monotonic() + timeout
         while True:
             now = time.monotonic()
-            for key, _ in self._selector.select(max(0.0, min(TICK, deadline - now, self._ticked + TICK - now))):
+            due = min(node.due(now) for node in self._nodes.values())
+            for key, _ in self._selector.select(max(0.0, min(due, deadline - now, self._ticked + TICK - now))):
                 node, worker = key.data
                 node.news(worker)
             now = time.monotonic()

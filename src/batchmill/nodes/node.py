@@ -21,6 +21,7 @@ from batchmill.nodes.feeding import Feeder
 from batchmill.nodes.gpus import COUNT_VARIABLE, GpuIndexes, gpu_count
 from batchmill.nodes.oom import OutOfMemoryCounter
 from batchmill.nodes.process import NAMES, Chunk, WorkerProcess, start_worker
+from batchmill.nodes.resources import ResourceMonitor
 from batchmill.nodes.verdict import death_verdict
 from batchmill.nodes.watch import Watch
 from batchmill.parallel_run.events import (
@@ -45,6 +46,7 @@ FAILURES_BEFORE_RENEWAL = 10
 """Azure ML: after more than ten failed mini-batches a worker process ends and a fresh one is started."""
 
 SYNC_EVERY = 0.1
+SYNC_SOON = 0.005
 UNCHARGED_DEATHS = 3
 
 
@@ -58,7 +60,8 @@ class Node:
         self.slots = slots
         self._first_slot = first_slot
         self._selector = selector
-        self._events: list[Event] = []
+        self._outcomes: list[Event] = []
+        self._signals: list[Event] = []
         self._unsynced: list[tuple[WorkerProcess, Done]] = []
         self._synced_at = 0.0
         self._logs = NodeLogs(config.run_folder, name)
@@ -68,6 +71,7 @@ class Node:
         self._oom = OutOfMemoryCounter()
         self._feeder = Feeder(self, config)
         self._watch = Watch(self, config)
+        self._monitor = ResourceMonitor(config.run_folder, name, config.resource_monitor_interval)
         self._failures_in_a_row = 0
         self._uncharged_in_a_row = 0
         self._gave_up = False
@@ -158,6 +162,7 @@ class Node:
     def tick(self, now: float) -> None:
         """Look after everything that no descriptor announces: time limits, deaths (without pidfd), hunger."""
         self._watch.look(now)
+        self._monitor.look(now, ((worker.name, worker.pid) for worker in self.workers.values()))
         for worker in list(self.workers.values()):
             worker.flush()
             if worker.pid_descriptor < 0 or worker.closed_pipe is not None:
@@ -184,11 +189,21 @@ class Node:
             self._selector.unregister(worker.read_descriptor)
 
     def take_events(self, now: float) -> list[Event]:
-        """What happened; every `Done` among it has been synced."""
-        if self._unsynced and (now - self._synced_at >= SYNC_EVERY or self._events or self._stopping or self._feeder.drained):
+        """What happened; every `Done` among it has been synced. Outcomes come in groups, everything else at once."""
+        told, self._signals = self._signals, []
+        if (self._unsynced or self._outcomes) and self.due(now) <= 0:
             self._sync(now)
-        events, self._events = self._events, []
-        return events
+            outcomes, self._outcomes = self._outcomes, []
+            return outcomes + told
+        return told
+
+    def due(self, now: float) -> float:
+        """Seconds until outcomes that wait for their group have to be told; workers that wait for them make it short."""
+        if not (self._unsynced or self._outcomes):
+            return SYNC_EVERY
+        if self._stopping:
+            return 0.0
+        return self._synced_at + (SYNC_SOON if self._feeder.drained else SYNC_EVERY) - now
 
     def _sync(self, now: float) -> None:
         """Group sync: one sync a part file, then the folder for files that are new."""
@@ -207,7 +222,7 @@ class Node:
                 os.close(folder)
                 synced_folder = True
         self._synced_at = now
-        self._events[:0] = [done for _, done in pending]
+        self._outcomes[:0] = [done for _, done in pending]
 
     # --- messages ---------------------------------------------------------------------------------------------------------------
 
@@ -221,19 +236,19 @@ class Node:
             worker.ready = True
             worker.last_news = time.monotonic()
             self._failures_in_a_row = 0
-            self._events.append(WorkerReady(self.name, worker.name))
+            self._signals.append(WorkerReady(self.name, worker.name))
         elif kind == "init_failed":
             self._init_failed(worker, _facts(message))
         elif kind == "returned":
             self._feeder.returned(worker, message)
         elif kind == "full":
-            self._events.append(Full(self.name, message["folder"]))
+            self._signals.append(Full(self.name, message["folder"]))
         elif kind == "stopped":
             worker.peak = message["peak"]
             if message["problem"]:
                 facts = _facts(message["problem"])
                 self._logs.error(worker.name, "shutdown()", facts)
-                self._events.append(ShutdownProblem(self.name, worker.name, facts))
+                self._signals.append(ShutdownProblem(self.name, worker.name, facts))
 
     def _done(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         self._uncharged_in_a_row = 0
@@ -279,7 +294,7 @@ class Node:
         facts: ErrorFacts,
     ) -> None:
         self._logs.error(worker.name, f"mini-batch {mini_batch}", facts)
-        self._events.append(
+        self._outcomes.append(
             TryFailed(
                 node=self.name,
                 worker=worker.name,
@@ -302,7 +317,7 @@ class Node:
         worker.retiring = True
         worker.failed = -1
         self._logs.error(worker.name, "init()", facts)
-        self._events.append(InitFailed(self.name, worker.name, facts))
+        self._signals.append(InitFailed(self.name, worker.name, facts))
 
     # --- deaths -----------------------------------------------------------------------------------------------------------------
 
@@ -363,10 +378,10 @@ class Node:
             self._settle_unexpected(worker, out_of_memory)
         elif code not in (0, None) and worker.stopping and not self._stopping_by_force(worker):
             verdict = death_verdict(worker, self.config, out_of_memory, in_init=False)
-            self._events.append(ShutdownProblem(self.name, worker.name, verdict.facts))
+            self._signals.append(ShutdownProblem(self.name, worker.name, verdict.facts))
             self._logs.error(worker.name, "shutdown()", verdict.facts)
         for chunk in self._feeder.forget(worker):
-            self._events.append(Returned(self.name, chunk.token, chunk.first, chunk.count, chunk.piece))
+            self._outcomes.append(Returned(self.name, chunk.token, chunk.first, chunk.count, chunk.piece))
 
     def _stopping_by_force(self, worker: WorkerProcess) -> bool:
         return worker.process.returncode == -signal.SIGKILL and worker.kill_reason is None
@@ -374,7 +389,7 @@ class Node:
     def _settle_unexpected(self, worker: WorkerProcess, out_of_memory: bool) -> None:
         verdict = death_verdict(worker, self.config, out_of_memory, in_init=False)
         if worker.stopping:
-            self._events.append(ShutdownProblem(self.name, worker.name, verdict.facts))
+            self._signals.append(ShutdownProblem(self.name, worker.name, verdict.facts))
             self._logs.error(worker.name, "shutdown()", verdict.facts)
             return
         guilty = verdict.guilty(self.slots)
@@ -396,9 +411,9 @@ class Node:
         if self._gave_up or self._failures_in_a_row >= 3 * self.config.workers or self._uncharged_in_a_row > 3 * self.config.workers:
             if not self.workers and not self._gave_up:
                 self._gave_up = True
-                self._events.append(NodeGaveUp(self.name, self._last_failure))
+                self._signals.append(NodeGaveUp(self.name, self._last_failure))
                 for task in self._feeder.take_back():
-                    self._events.append(Returned(self.name, task.token, task.first, task.count, task.piece))
+                    self._outcomes.append(Returned(self.name, task.token, task.first, task.count, task.piece))
             return
         if self._free_slots:
             self._start_one()
@@ -406,7 +421,7 @@ class Node:
     # --- used by feeder and watch -----------------------------------------------------------------------------------------------
 
     def hungry(self, want: int) -> None:
-        self._events.append(Hungry(self.name, want))
+        self._signals.append(Hungry(self.name, want))
 
     def retire(self, worker: WorkerProcess) -> None:
         """Let a worker end in order, to be replaced."""

@@ -26,7 +26,7 @@ from batchmill.parallel_run.events import (
 )
 from batchmill.parallel_run.ledger import Ledger, Segment
 from batchmill.parallel_run.output import OrderedOutput
-from batchmill.parallel_run.progress import Progress, ProgressLog
+from batchmill.parallel_run.progress import MasterLog, Progress, ProgressLog
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.scheduler import (
     Accept,
@@ -79,6 +79,7 @@ class Job:
         progress: Progress,
         *,
         proven: bool = True,
+        level: str = "INFO",
     ) -> None:
         self._folder = folder
         self._proven = proven
@@ -90,6 +91,7 @@ class Job:
         self._limits = limits
         self._progress = progress
         self._log = ProgressLog(folder.logs, folder.id)
+        self._master = MasterLog(folder.logs, level)
         self._stop: tuple[RunStatus, str | None] | None = None
         self._alive: set[str] = set(engine.nodes)
         self._init_failures = 0
@@ -106,6 +108,8 @@ class Job:
         """Work until every mini-batch has its fate, or something ends the run."""
         with _Signals(self._interrupt):
             self._progress.started(self._counts())
+            batches = self._counts().mini_batches
+            self._master.line(f"{batches.not_run} of {batches.total} mini batches are to be run on {len(self._engine.nodes)} nodes.")
             try:
                 ending = self._work()
             except DiskFullError as error:
@@ -123,6 +127,7 @@ class Job:
             finally:
                 if self._output is not None:
                     self._output.close()
+        self._master.line(f"The job ends as {ending.status}. {ending.error or ''}".rstrip())
         return ending
 
     def _work(self) -> Ending:
@@ -196,6 +201,7 @@ class Job:
             self._moved = time.monotonic()
             return self._scheduler.done(event)
         if isinstance(event, TryFailed):
+            self._master.line(f"A try of mini batch {event.mini_batch} failed on {event.worker}: {event.error.error_class}", debug=True)
             self._moved = time.monotonic()
             return self._scheduler.try_failed(event)
         if isinstance(event, Hungry):
@@ -206,6 +212,7 @@ class Job:
         return []
 
     def _rare_event(self, event: WorkerReady | InitFailed | NodeGaveUp | Full | ShutdownProblem) -> None:
+        self._master.line(str(event), debug=isinstance(event, WorkerReady))
         if isinstance(event, WorkerReady):
             self._ever_ready = True
             self._moved = time.monotonic()

@@ -86,6 +86,22 @@ class ProgressLog:
             )
 
 
+class MasterLog:
+    """``sys/master_role.<time>.txt``: what the coordinator did, a line each."""
+
+    def __init__(self, logs: Path, level: str) -> None:
+        self._path = logs / "sys" / f"master_role.{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}.txt"
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._debug = level == "DEBUG"
+
+    def line(self, text: str, *, debug: bool = False) -> None:
+        """Write a line; those marked ``debug`` only at the level DEBUG."""
+        if debug and not self._debug:
+            return
+        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
+
+
 def duration(seconds: float) -> str:
     """``h:mm:ss``."""
     whole = int(seconds + 0.5)
