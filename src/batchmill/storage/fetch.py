@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from batchmill.errors import BatchmillError, DiskFullError, ReadError
 from batchmill.storage.location import Location, parse_location
 from batchmill.storage.object_store import store_for
-from batchmill.storage.store_errors import changed_error, item_error
+from batchmill.storage.store_errors import changed_error, item_error, refusal
 
 SMALL = 1024 * 1024
 STREAM_CHUNK = 1024 * 1024
@@ -61,7 +61,16 @@ class Source:
         except OSError as error:
             raise self._local_error(error, item) from None
         except Exception as error:
-            raise item_error(error, self.location, item.name) from None
+            raise item_error(self._rather_missing(error, item), self.location, item.name) from None
+
+    def _rather_missing(self, error: Exception, item: PlannedItem) -> Exception:
+        """Azure answers a condition on an object that is gone as if it had changed; then ask without one."""
+        if refusal(error, self.location).word == "changed":
+            try:
+                self._store.head(self.location.key(item.name))
+            except Exception as other:
+                return other
+        return error
 
     def _write(self, item: PlannedItem, chunks: Iterable[Any]) -> None:
         path, descriptor, written = self.path(item.name), -1, 0

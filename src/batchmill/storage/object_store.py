@@ -92,6 +92,8 @@ def connection_string(text: str) -> dict[str, str]:
 def locate(text: str | Location, retry_timeout: float = RETRY_TIMEOUT) -> Location:
     """Parse a URL and find out whether it names one object (``name`` is then set) or a folder of objects.
 
+    A folder may still be empty, and its bucket missing: listing tells.
+
     Raises:
         StoreError: unknown scheme, unreachable or refusing store.
     """
@@ -144,7 +146,9 @@ def _single(location: Location, retry_timeout: float) -> Chunk:
         meta = store_for(location, retry_timeout).head(location.key(name))
     except Exception as error:
         raise store_error(error, location, "read") from None
-    return Chunk(b"", [name.encode()], array("Q", [meta["size"]]), array("q", [_nanoseconds(meta["last_modified"])]), [meta["e_tag"] or ""])
+    return Chunk(
+        b"", [name.encode()], array("Q", [meta["size"]]), array("q", [_nanoseconds(meta["last_modified"])]), [_etag(meta["e_tag"])]
+    )
 
 
 def _rows(location: Location, include_hidden: bool, retry_timeout: float, progress: Callable[[int], None] | None) -> Iterator[Row]:
@@ -164,7 +168,7 @@ def _rows(location: Location, include_hidden: bool, retry_timeout: float, progre
             if not meta["size"] and _size_of(location, meta["path"], retry_timeout) is None:
                 continue
             listed += 1
-            yield name.encode(), meta["size"], _nanoseconds(meta["last_modified"]), meta["e_tag"] or ""
+            yield name.encode(), meta["size"], _nanoseconds(meta["last_modified"]), _etag(meta["e_tag"])
         if progress is not None:
             progress(listed)
 
@@ -178,6 +182,11 @@ def _pages(store: ObjectStore, location: Location) -> Iterator[Any]:
 
 def _nanoseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1) * 1000
+
+
+def _etag(text: str | None) -> str:
+    """As HTTP writes it and reads are answered with; Azure's listing leaves the quotes off. Empty where the store has none."""
+    return f'"{text}"' if text and not text.endswith('"') else text or ""
 
 
 def _ordered_by_store(location: Location) -> bool:

@@ -62,6 +62,9 @@ class RecordingStore:
             self.held[key].wait(BOUND)
         return obstore.get(self.memory, key, options=options)
 
+    def head(self, key: str) -> Any:
+        return obstore.head(self.memory, key)
+
 
 class World:
     """A plan of ``names``, one item of ``size`` bytes each, ``per`` in a mini-batch, and its store."""
