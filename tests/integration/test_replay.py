@@ -1,0 +1,207 @@
+"""Replay: only the dead letters run again, and their rows land at their place."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from batchmill.errors import ReplayRefusedError, RunBusyError
+from batchmill.nodes import replay as replay_room
+from batchmill.nodes.coordinator import Coordinator
+from batchmill.nodes.replay import replay
+from batchmill.parallel_run.job import Ending
+from batchmill.parallel_run.progress import Silent
+from batchmill.parallel_run.run import Run, create_run
+from batchmill.parallel_run.run_folder import RunFolder
+from batchmill.records import RunStatus
+from batchmill.settings import RunSettings
+
+NAMES = [f"{number:02d}.txt" for number in range(30)]
+WHOLE = "".join(f"row of {name}\n" for name in NAMES)
+
+SCRIPT = """
+import os
+BAD = {bad!r}
+def run(mini_batch):
+    names = [os.path.basename(path) for path in mini_batch]
+    for name in names:
+        if name in BAD:
+            raise ValueError("bad " + name)
+    return ["row of " + name for name in names]{cut}
+"""
+
+
+class Scene:
+    """A folder of inputs, a script that can be made better, and a run over them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / "in").mkdir()
+        (folder / "src").mkdir()
+        for name in NAMES:
+            (folder / "in" / name).write_text(name)
+
+    def script(self, *bad: str, cut: str = "") -> None:
+        (self.folder / "src" / "score.py").write_text(SCRIPT.format(bad=set(bad), cut=cut))
+
+    def run(self, **settings: object) -> RunFolder:
+        values = {
+            "mini_batch_size": 5,
+            "workers": 2,
+            "error_threshold": -1,
+            "run_max_try": 1,
+            "output": str(self.folder / "out"),
+            **settings,
+        }
+        folder = create_run(
+            RunSettings.parse({"script": str(self.folder / "src" / "score.py"), "inputs": str(self.folder / "in"), **values})
+        )
+        coordinator = Coordinator(folder)
+        coordinator.prepare()
+        self.ending = coordinator.carry_out()
+        return folder
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "out" / "parallel_run_step.txt"
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Scene:
+    return Scene(tmp_path)
+
+
+def repeat(folder: RunFolder) -> Ending:
+    return replay(folder, Silent())
+
+
+def letters(folder: RunFolder) -> list[dict[str, object]]:
+    return [json.loads(line) for line in folder.dead_letters.read_text().splitlines()]
+
+
+def test_rows_of_mended_items_land_at_their_place(scene: Scene) -> None:
+    scene.script("03.txt", "04.txt", "17.txt")
+    folder = scene.run()
+    assert [letter["item"] for letter in letters(folder)] == [str(scene.folder / "in" / name) for name in ("03.txt", "04.txt", "17.txt")]
+    scene.script("17.txt")
+    ending = repeat(folder)
+    assert scene.output.read_text() == WHOLE.replace("row of 17.txt\n", "")
+    assert [(letter["item"], letter["attempt"]) for letter in letters(folder)] == [(str(scene.folder / "in" / "17.txt"), 2)]
+    assert (ending.counts.items.succeeded, ending.counts.items.failed, ending.counts.mini_batches.failed) == (29, 1, 1)
+    scene.script()
+    assert repeat(folder).counts.items.failed == 0
+    assert scene.output.read_text() == WHOLE
+    assert letters(folder) == []
+    assert Run(folder).status is RunStatus.COMPLETED
+    assert Run(folder).counts.mini_batches.succeeded == 6
+
+
+def test_a_mini_batch_that_failed_whole_and_a_short_one_run_whole_again(scene: Scene) -> None:
+    scene.script("12.txt", cut=" if names[0] != '20.txt' else []")
+    folder = scene.run(isolate_failures=False)
+    assert scene.ending.counts.items.failed == 10
+    scene.script()
+    repeat(folder)
+    assert scene.output.read_text() == WHOLE
+
+
+def test_what_fails_whole_again_keeps_the_rows_it_had(scene: Scene) -> None:
+    scene.script(cut="[:3]")
+    folder = scene.run(isolate_failures=False)
+    before = scene.output.read_text()
+    scene.script(*NAMES)
+    repeat(folder)
+    assert scene.output.read_text() == before
+    assert {letter["attempt"] for letter in letters(folder)} == {2}
+
+
+def test_a_run_in_which_everything_failed_completes(scene: Scene) -> None:
+    scene.script(*NAMES)
+    folder = scene.run()
+    assert scene.ending.status is RunStatus.FAILED
+    scene.script()
+    assert repeat(folder).status is RunStatus.COMPLETED
+    assert scene.output.read_text() == WHOLE
+    assert Run(folder).status is RunStatus.COMPLETED
+
+
+def test_summary_only_needs_no_output(scene: Scene) -> None:
+    scene.script("05.txt")
+    folder = scene.run(output_action="summary_only")
+    scene.script()
+    assert repeat(folder).counts.items.succeeded == 30
+    assert not scene.output.exists()
+
+
+@pytest.mark.parametrize("change", [lambda text: text[:-1], lambda text: text + "x\n", lambda text: text.replace("row", "cow", 1)])
+def test_a_changed_output_is_refused(scene: Scene, change) -> None:  # type: ignore[no-untyped-def]
+    scene.script("05.txt")
+    folder = scene.run()
+    changed = change(scene.output.read_text())
+    scene.output.write_text(changed)
+    with pytest.raises(ReplayRefusedError, match="is not the one the run wrote"):
+        repeat(folder)
+    assert scene.output.read_text() == changed
+
+
+def test_a_stopped_run_is_refused_with_the_cure(scene: Scene) -> None:
+    scene.script(*NAMES)
+    folder = scene.run(error_threshold=0, workers=1)
+    with pytest.raises(ReplayRefusedError, match="batchmill resume"):
+        repeat(folder)
+
+
+def test_a_held_run_is_refused(scene: Scene) -> None:
+    scene.script("05.txt")
+    folder = scene.run()
+    other = RunFolder(folder.path)
+    other.lock()
+    try:
+        with pytest.raises(RunBusyError):
+            repeat(folder)
+    finally:
+        other.unlock()
+
+
+KILL = """
+import os, signal, sys
+from batchmill.nodes import replay as room
+from batchmill.parallel_run.progress import Silent
+from batchmill.parallel_run.run_folder import RunFolder
+from pathlib import Path
+moment = sys.argv[2]
+if moment == "after rename":
+    real = os.rename
+    def rename(*paths):
+        real(*paths)
+        if str(paths[1]).endswith("parallel_run_step.txt"):
+            os.kill(os.getpid(), signal.SIGKILL)
+    room.os.rename = rename
+elif moment == "before rename":
+    room.os.rename = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
+else:
+    room.merge = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
+room.replay(RunFolder(Path(sys.argv[1])), Silent())
+"""
+
+
+@pytest.mark.parametrize("moment", ["before merge", "before rename", "after rename"])
+def test_killed_and_repeated(scene: Scene, moment: str) -> None:
+    scene.script("03.txt", "17.txt")
+    folder = scene.run()
+    scene.script()
+    killed = subprocess.run([sys.executable, "-c", KILL, str(folder.path), moment], env=os.environ, timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert Run(folder).status is RunStatus.COMPLETED
+    ending = repeat(folder)
+    assert ending.counts.items.failed == 0
+    assert scene.output.read_text() == WHOLE
+    assert letters(folder) == []
+    assert sorted(os.listdir(scene.output.parent)) == ["parallel_run_step.txt"]
+    assert replay_room.replay(folder, Silent()).status is RunStatus.COMPLETED
