@@ -14,6 +14,7 @@ from batchmill.errors import RunBusyError, RunNotFoundError
 from batchmill.parallel_run.events import ErrorFacts
 
 ERROR_LOG_LIMIT = 16 << 20
+PROBE_SECONDS = 0.5
 
 
 def home() -> Path:
@@ -24,6 +25,20 @@ def home() -> Path:
 def runs_folder() -> Path:
     """Where the run folders lie."""
     return home() / "runs"
+
+
+def _flock(descriptor: int, patience: float) -> bool:
+    """Take the lock; a moment's patience, because whoever asks `RunFolder.alive` holds it for an instant too."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(PROBE_SECONDS / 50)
+        else:
+            return True
 
 
 class RunFolder:
@@ -65,11 +80,9 @@ class RunFolder:
             RunBusyError: a living coordinator holds it.
         """
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _flock(descriptor, PROBE_SECONDS):
             os.close(descriptor)
-            raise RunBusyError(f"Run {self.id} is running in another process.", cure=f"Follow it: batchmill resume {self.id}") from None
+            raise RunBusyError(f"Run {self.id} is running in another process.", cure=f"Follow it: batchmill resume {self.id}")
         self._lock = descriptor
 
     def unlock(self) -> None:
