@@ -205,3 +205,16 @@ def test_killed_and_repeated(scene: Scene, moment: str) -> None:
     assert letters(folder) == []
     assert sorted(os.listdir(scene.output.parent)) == ["parallel_run_step.txt"]
     assert replay_room.replay(folder, Silent()).status is RunStatus.COMPLETED
+
+
+def test_a_mended_input_file_is_taken_as_it_is_now(scene: Scene) -> None:
+    scene.script()
+    (scene.folder / "src" / "score.py").write_text(
+        "import os\ndef run(files):\n    return [f'row of {os.path.basename(f)}' if open(f).read() != 'broken' else 1 / 0 for f in files]\n"
+    )
+    (scene.folder / "in" / "08.txt").write_text("broken")
+    folder = scene.run()
+    assert scene.output.read_text() == WHOLE.replace("row of 08.txt\n", "")
+    (scene.folder / "in" / "08.txt").write_text("mended, and longer")
+    assert repeat(folder).counts.items.failed == 0
+    assert scene.output.read_text() == WHOLE

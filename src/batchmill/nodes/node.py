@@ -115,6 +115,7 @@ class Node:
             "slot_count": self.slots.count,
             "plan": str(config.plan_folder),
             "mounts": mounts,
+            "accept_changed": config.accept_changed,
             "script": str(config.script),
             "source": str(config.source),
             "names": NAMES,

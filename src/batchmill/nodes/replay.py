@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 from batchmill.errors import ReplayRefusedError
@@ -149,7 +150,7 @@ class _Replay:
                 scheduler.restore_split(mini_batch, sizes[mini_batch], ok, ended=False, settled=[piece[:2] for piece in pieces])
         self.folder.parts.mkdir(exist_ok=True)
         coordinator.epoch, coordinator.plan = self.epoch, plan
-        config = coordinator.node_config(self.scratch / "snapshot")
+        config = replace(coordinator.node_config(self.scratch / "snapshot"), accept_changed=True)
         job = Job(
             self.folder, scratch, scheduler, LocalEngine(config), None, None, coordinator.limits(config), coordinator.progress, proven=False
         )

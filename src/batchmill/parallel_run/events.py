@@ -167,6 +167,8 @@ class NodeConfig:
     environment: dict[str, str] = field(default_factory=dict)
     profiling_module: str | None = None
     resource_monitor_interval: float = 600.0
+    accept_changed: bool = False
+    """Replay: give files to the script that were changed since the plan was made (somebody mended them)."""
 
 
 class Engine(Protocol):

@@ -147,7 +147,8 @@ class Worker:
         plan = PlanFile(self._config["plan"], self._config["mounts"])
         kind = plan.header["kind"]
         if kind == "files":
-            return FileSource(plan, remote=self._config["mounts"] is not None)
+            unchecked = self._config["mounts"] is not None or self._config["accept_changed"]
+            return FileSource(plan, unchecked=unchecked)
         if kind == "rank":
             return RankSource()
         return TableSource(plan, self._reading, self._read, lambda ident: self._mark(slot_fields.READER_THREAD, ident % 2**63))

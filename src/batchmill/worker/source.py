@@ -41,12 +41,15 @@ class Slice:
 
 
 class FileSource:
-    """Files: run() gets their absolute paths. Nothing is opened, but a file that is no longer the planned one is held back."""
+    """Files: run() gets their absolute paths. Nothing is opened, but a file that is no longer the planned one is held back.
 
-    def __init__(self, plan: PlanFile, *, remote: bool) -> None:
+    ``unchecked``: size and time are not compared (the node has checked what it fetched; a replay takes files as they are now).
+    """
+
+    def __init__(self, plan: PlanFile, *, unchecked: bool) -> None:
         self._plan = plan
         self._keyed = bool(plan.header.get("partition_keys"))
-        self._remote = remote
+        self._unchecked = unchecked
 
     def read(self, mini_batch: int, first: int = 0, count: Optional[int] = None, known: Optional[dict[str, str]] = None) -> Slice:
         listed = self._plan.paths(mini_batch, first, count)
@@ -68,7 +71,7 @@ class FileSource:
                     )
                 )
                 continue
-            if not self._remote and (status.st_size != size or status.st_mtime_ns != mtime_ns):
+            if not self._unchecked and (status.st_size != size or status.st_mtime_ns != mtime_ns):
                 unreadable.append(
                     (
                         position,
