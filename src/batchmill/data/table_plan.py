@@ -1,0 +1,130 @@
+"""How a table input is cut into mini-batches, and what its columns are: decided once, before anything runs.
+
+Azure ML: text is cut into blocks of bytes, Parquet by row group, compressed and multi-line text by file (specification D2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from batchmill.data.compressed import WHOLE_LIMIT, is_compressed
+from batchmill.data.path_columns import path_columns
+from batchmill.data.row_slices import block_slices, row_slices
+from batchmill.data.schema_scan import scan_schemas
+from batchmill.data.table_file import open_parquet, open_text
+from batchmill.data.table_options import TableOptions
+from batchmill.data.table_reader import has_header
+from batchmill.data.text_blocks import block_count
+from batchmill.errors import InputError
+
+DEFAULT_BLOCK = 1024 * 1024
+"""Azure ML: bytes of text per mini-batch of a TabularDataset."""
+UNKNOWN = 2**64 - 1
+
+Slice = tuple[int, int, int, int]
+"""Number of the file, start, stop, rows (UNKNOWN where only reading tells)."""
+
+
+class InputFile(Protocol):
+    """A file of an input: where it can be opened, what it is called below its input, how long it is, which input it belongs to."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def input(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class TablePlan:
+    """The cut of a table input. ``rule`` is ``blocks`` (``size`` bytes each, see `blocks_of`) or ``slices`` (see `slices`)."""
+
+    header: dict[str, Any]
+    rule: Literal["blocks", "slices"]
+    size: int
+    files: Sequence[InputFile]
+    options: TableOptions
+    rows: bool
+
+    def blocks_of(self, size: int) -> int:
+        """Mini-batches of a file of ``size`` bytes, for the rule ``blocks``."""
+        return block_count(size, self.size)
+
+    def slices(self, progress: Callable[[int], None] | None = None) -> Iterator[Slice]:
+        """All mini-batches in order, for the rule ``slices``; reads the files where rows are to be counted."""
+        for number, file in enumerate(self.files):
+            for start, stop, rows in self._slices_of(file):
+                yield number, start, stop, rows
+            if progress is not None:
+                progress(number + 1)
+
+    def _slices_of(self, file: InputFile) -> Iterator[tuple[int, int, int]]:
+        if self.options.format == "parquet":
+            yield from self._row_groups(file)
+            return
+        if file.size == 0:
+            return
+        compressed = is_compressed(file.name)
+        if not self.rows and (compressed or self.options.multi_line):
+            yield 0, UNKNOWN if compressed else file.size, UNKNOWN
+            return
+        opened = open_text(file, self.options, with_header=self._with_header(file))
+        try:
+            yield from row_slices(opened, self.options, self.size) if self.rows else block_slices(opened, self.size)
+        finally:
+            opened.close()
+
+    def _with_header(self, file: InputFile) -> bool:
+        return has_header(self.options, self.header["first_names"][file.input] == file.name)
+
+    def _row_groups(self, file: InputFile) -> Iterator[tuple[int, int, int]]:
+        opened = open_parquet(file)
+        try:
+            for start, stop in zip(opened.starts, opened.starts[1:], strict=False):
+                step = self.size if self.rows else max(stop - start, 1)
+                cuts = [*range(start, stop, step), stop] if stop > start else [start, start]
+                for begin, end in zip(cuts, cuts[1:], strict=False):
+                    yield begin, end, end - begin
+        finally:
+            opened.close()
+
+
+def plan_table(
+    files: Sequence[InputFile],
+    options: TableOptions,
+    size: tuple[Literal["count", "rows"], int] | None = None,
+    *,
+    grouped: bool = False,
+) -> TablePlan:
+    """Find the columns of ``files`` (which are in plan order) and how they are cut; ``size`` as `settings.parse_size` returns it.
+
+    With ``grouped`` the cut is left to `data.grouping`: only the columns matter.
+
+    Raises:
+        InputError: a file cannot be read, is not of the format, or has no columns; a compressed file is too long for one mini-batch.
+        PartitionFormatError: the partition format does not fit.
+    """
+    unit, amount = size or ("count", DEFAULT_BLOCK)
+    rows = unit == "rows"
+    whole = options.multi_line or options.format == "parquet" or any(is_compressed(file.name) for file in files)
+    rule: Literal["blocks", "slices"] = "slices" if rows or whole or grouped else "blocks"
+    if not rows:
+        _refuse_long_archives(files)
+    header = scan_schemas(files, options)
+    header["cut"] = rule
+    header["path_columns"] = path_columns(options, header, files)
+    return TablePlan(header, rule, amount, files, options, rows)
+
+
+def _refuse_long_archives(files: Sequence[InputFile]) -> None:
+    for file in files:
+        if is_compressed(file.name) and file.size > WHOLE_LIMIT:
+            raise InputError(
+                f"{file.path} is compressed and holds more than {WHOLE_LIMIT:,} bytes of text: too much for one mini-batch.",
+                cure="Use --mini-batch-size 500rows to cut it into slices, or uncompress it.",
+            )

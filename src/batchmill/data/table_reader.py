@@ -1,0 +1,260 @@
+"""Reading one mini-batch of a table, in a worker process: only its bytes, with the column types that the plan found.
+
+Standard library only at import, Python 3.9.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+
+from batchmill.data.decoded_text import Utf8Text
+from batchmill.data.delimited import DelimitedParser
+from batchmill.data.json_lines import JsonLinesParser
+from batchmill.data.parquet import ParquetTable, conform
+from batchmill.data.parsed_rows import Parsed
+from batchmill.data.row_places import row_places
+from batchmill.data.table_options import COMBINE, FIRST_ONLY, NO_HEADERS, TableOptions
+from batchmill.data.table_slice import TableSlice
+from batchmill.data.text_blocks import Block
+from batchmill.data.text_file import TextFile
+from batchmill.errors import ItemChangedError, ReadError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OPEN_FILES = 32
+PATH = "Path"
+"""Azure ML: the column of ``include_path``."""
+Opened = Union[TextFile, ParquetTable]
+
+
+class TableReader:
+    """Reads the mini-batches of one plan; ``header`` is the "table" part of plan.json. May be used by two threads."""
+
+    def __init__(self, header: dict[str, Any]) -> None:
+        self.options = TableOptions.from_dict(header["options"])
+        self._header = header
+        self._schemas = [_Schema(schema, self.options) for schema in header["schemas"]]
+        self._blocks = header["cut"] == "blocks"
+        self._open: OrderedDict[str, Opened] = OrderedDict()
+        self._lock = threading.RLock()
+        self._grouped: Any = None
+        if header.get("grouped"):
+            from batchmill.data.grouped_table import GroupedTable
+
+            self._grouped = GroupedTable(header["grouped"], self._schemas[0].types)
+
+    def read(self, plan: Any, item_of: Callable[[int], Any]) -> TableSlice:
+        """The rows of a mini-batch (``plan``: MiniBatchPlan; ``item_of``: number of an item -> Item).
+
+        Raises:
+            ReadError: it cannot be read at all; names its bytes (ItemChangedError: the file is no longer the planned one).
+        """
+        if self._grouped is not None:
+            rows: TableSlice = self._grouped.read(plan.start, plan.stop)
+            return rows
+        item = item_of(plan.items[0])
+        with self._lock:
+            try:
+                opened = self._opened(item)
+                if isinstance(opened, ParquetTable):
+                    return self._read_parquet(opened, plan, item)
+                return self._read_text(opened, plan, item)
+            except ReadError:
+                self._forget(item.path)
+                raise
+            except (OSError, ValueError, MemoryError) as error:  # pyarrow's errors are ValueErrors or OSErrors
+                self._forget(item.path)
+                raise ReadError(f"{item.path}, {_range(plan, self.options)}, cannot be read: {_first_line(error)}") from error
+
+    def close(self) -> None:
+        """Close all files."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
+    # --- files ------------------------------------------------------------------------------------------------------------------
+
+    def _opened(self, item: Any) -> Opened:
+        opened = self._open.get(item.path)
+        if opened is None:
+            opened = self._open_file(item)
+            self._open[item.path] = opened
+            while len(self._open) > OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+        else:
+            self._open.move_to_end(item.path)
+        if isinstance(opened, TextFile) and opened.changed(item.size, 0 if item.etag else item.mtime_ns):
+            raise ItemChangedError(f"{item.path} changed after the plan was made.", cure="Run again to score it.")
+        return opened
+
+    def _open_file(self, item: Any) -> Opened:
+        try:
+            if self.options.format == "parquet":
+                return ParquetTable(item.path)
+            return TextFile(item.path, self.options, with_header=self.has_header(item))
+        except FileNotFoundError:
+            raise ItemChangedError(f"{item.path} is not there any more: it vanished after the plan was made.") from None
+
+    def has_header(self, item: Any) -> bool:
+        """True where the file of ``item`` begins with column names."""
+        return has_header(self.options, self._header["first_names"][item.input] == item.name)
+
+    def _forget(self, path: str) -> None:
+        opened = self._open.pop(path, None)
+        if opened is not None:
+            opened.close()
+
+    # --- text -------------------------------------------------------------------------------------------------------------------
+
+    def _read_text(self, file: TextFile, plan: Any, item: Any) -> TableSlice:
+        schema = self._schemas[self._header["schema_of_input"][item.input]]
+        block = self._block(file, plan)
+        text = Utf8Text.decode(block.data, block.start, block.stop, file.encoding)
+        parsed = schema.parse(text, file)
+
+        def describe(row: int) -> str:
+            with self._lock:
+                again = self._opened(item)
+                assert isinstance(again, TextFile)
+                return row_places(again, self._block(again, plan), self.options).place(item.path, row)
+
+        failed = []
+        if parsed.failed:
+            places = row_places(file, block, self.options)
+            failed = [(f.row, f.error_class, f"{places.place(item.path, f.row)}: {f.message}") for f in parsed.failed]
+        table = self._with_path_columns(parsed.table, item, parsed.rows - len(parsed.failed))
+        return TableSlice(table, self._types(schema), parsed.rows, failed, describe, parsed.nulled)
+
+    def _block(self, file: TextFile, plan: Any) -> Block:
+        return file.block(plan.start, plan.stop) if self._blocks else file.lines(plan.start or 0, plan.stop)
+
+    # --- Parquet ----------------------------------------------------------------------------------------------------------------
+
+    def _read_parquet(self, file: ParquetTable, plan: Any, item: Any) -> TableSlice:
+        schema = self._schemas[self._header["schema_of_input"][item.input]]
+        begin = plan.start
+        table = conform(file.read(begin, plan.stop, schema.present(file.schema.names)), schema.arrow)
+        return TableSlice(
+            self._with_path_columns(table, item, plan.stop - begin),
+            self._types(schema),
+            plan.stop - begin,
+            [],
+            lambda row: f"{item.path}:row {begin + row + 1}",
+        )
+
+    # --- columns that come from the path ----------------------------------------------------------------------------------------
+
+    def _types(self, schema: _Schema) -> list[str]:
+        extra = [""] * len(self._header["path_columns"])
+        if self.options.format == "parquet":
+            return [*([""] if self.options.include_path else []), *schema.types, *extra]
+        return [*extra, *([""] if self.options.include_path else []), *schema.types]
+
+    def _with_path_columns(self, table: pa.Table, item: Any, rows: int) -> pa.Table:
+        """Azure ML: Path comes first; columns of a partition format first for text, last for Parquet."""
+        if not self.options.include_path and not self._header["path_columns"]:
+            return table
+        import pyarrow as pa
+
+        from batchmill.data.path_columns import path_values
+
+        names, columns = table.column_names, table.columns
+        at = len(columns) if self.options.format == "parquet" else 0
+        for n, (name, kind, value) in enumerate(path_values(self._header, item)):
+            names.insert(at + n, name)
+            columns.insert(at + n, pa.repeat(pa.scalar(value, kind), rows))
+        if self.options.include_path:
+            names.insert(0, PATH)
+            columns.insert(0, pa.repeat(pa.scalar(self._header["bases"][item.input] + item.name, pa.string()), rows))
+        return pa.table(columns, names=names)
+
+
+class _Schema:
+    """The columns of one or more inputs, and the parsers that fill them."""
+
+    def __init__(self, header: dict[str, Any], options: TableOptions) -> None:
+        self.names = [column["name"] for column in header["columns"]]
+        self.types = [column["type"] for column in header["columns"]]
+        self._options = options
+        self._by_name = {name: n for n, name in enumerate(self.names)}
+        self._parsers: dict[tuple[int, ...], DelimitedParser] = {}
+        self._json: Optional[JsonLinesParser] = None
+        self.arrow: Any = None
+        if "arrow" in header:
+            import pyarrow as pa
+
+            self.arrow = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(header["arrow"])))
+
+    def present(self, names: list[str]) -> list[str]:
+        """Columns of the schema that a file has."""
+        return [name for name in self.names if name in names]
+
+    def parse(self, text: Utf8Text, file: TextFile) -> Parsed:
+        if not self._options.delimited:
+            if self._json is None:
+                self._json = JsonLinesParser(self.names, self.types, self._options)
+            return self._json.parse(text)
+        layout = self._layout(file)
+        parser = self._parsers.get(layout)
+        if parser is None:
+            parser = DelimitedParser([self.names[n] for n in layout], [self.types[n] for n in layout], self._options)
+            self._parsers[layout] = parser
+        parsed = parser.parse(text)
+        parsed.table = self._arrange(parsed.table, layout)
+        return parsed
+
+    def _layout(self, file: TextFile) -> tuple[int, ...]:
+        if self._options.header != COMBINE:
+            return tuple(range(len(self.names)))
+        return file_layout(file.column_names() or [], self._by_name)
+
+    def _arrange(self, table: pa.Table, layout: tuple[int, ...]) -> pa.Table:
+        import pyarrow as pa
+
+        if len(layout) == len(self.names) and layout == tuple(range(len(layout))):
+            return table.rename_columns(self.names)
+        place = {number: n for n, number in enumerate(layout)}
+        columns = []
+        for number, type_name in enumerate(self.types):
+            if number in place:
+                columns.append(table.column(place[number]))
+            else:
+                columns.append(pa.nulls(table.num_rows, _arrow_type_in_table(type_name)))
+        return pa.table(columns, names=self.names)
+
+
+def file_layout(names: list[str], by_name: dict[str, int]) -> tuple[int, ...]:
+    """Numbers of the columns that the fields of a file's rows belong to: its own header, then the ColumnN that are known."""
+    layout = [by_name[name] for name in names]
+    while (number := by_name.get(f"Column{len(layout) + 1}")) is not None and number not in layout:
+        layout.append(number)
+    return tuple(layout)
+
+
+def has_header(options: TableOptions, first_of_input: bool) -> bool:
+    """True for files whose first line holds column names."""
+    if not options.delimited or options.header == NO_HEADERS:
+        return False
+    return first_of_input or options.header != FIRST_ONLY
+
+
+def _arrow_type_in_table(type_name: str) -> pa.DataType:
+    import pyarrow as pa
+
+    from batchmill.data.column_types import arrow_type
+
+    return pa.timestamp("ns") if type_name.startswith("datetime") else arrow_type(type_name)
+
+
+def _range(plan: Any, options: TableOptions) -> str:
+    if options.format == "parquet":
+        return f"rows {plan.start + 1} to {plan.stop}"
+    return f"bytes {plan.start or 0} to {'its end' if plan.stop is None else plan.stop}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
