@@ -8,6 +8,7 @@ import os
 import shutil
 import sys
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from batchmill.parallel_run.output import OrderedOutput
 from batchmill.parallel_run.plan import make_plan
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder, find_run
-from batchmill.parallel_run.scheduler import Policy, Scheduler
+from batchmill.parallel_run.scheduler import FAILED, Policy, Scheduler
 from batchmill.parallel_run.snapshot import take_snapshot
 from batchmill.parallel_run.target import target_of
 from batchmill.records import RunStatus
@@ -235,13 +236,30 @@ def restore(ledger: Ledger, scheduler: Scheduler) -> None:
         scheduler.restore_done(first, count, items, ok, short)
     for mini_batch, items in ledger.failed():
         scheduler.restore_failed(mini_batch, items)
+    bisected = set()
     for mini_batch, items, ok, ended in ledger.splits():
-        pieces = [] if ended else ledger.pieces(mini_batch)
-        settled_ok = ok if ended else sum(piece[3] for piece in pieces)
-        scheduler.restore_split(mini_batch, items, settled_ok, ended=ended, settled=[(piece[0], piece[1]) for piece in pieces])
+        bisected.add(mini_batch)
+        if ended:
+            scheduler.restore_split(mini_batch, items, ok, ended=True, settled=[])
+        else:
+            _restore_open_split(ledger, scheduler, mini_batch, items)
     for mini_batch, tries, memory in ledger.tries_of_whole():
-        retried = tries > 1 or scheduler.state[mini_batch] != 3
-        scheduler.restore_tries(mini_batch, tries, retried=retried, memory=memory)
+        if mini_batch not in bisected:
+            retried = tries > 1 or scheduler.state[mini_batch] != FAILED
+            scheduler.restore_tries(mini_batch, tries, retried=retried, memory=memory)
+
+
+def _restore_open_split(ledger: Ledger, scheduler: Scheduler, mini_batch: int, items: int) -> None:
+    pieces, tries = ledger.pieces(mini_batch), list(ledger.tries(mini_batch))
+    scheduler.restore_split(
+        mini_batch,
+        items,
+        sum(piece[3] for piece in pieces),
+        ended=False,
+        settled=[(piece[0], piece[1]) for piece in pieces],
+        tries=Counter((one["piece_first"], one["piece_count"]) for one in tries if one["piece_first"] is not None),
+        memory=any(one["memory"] for one in tries),
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from batchmill.parallel_run.events import Done, Returned, Task, TryFailed
@@ -120,6 +120,8 @@ class _Lease:
     stop: int
     piece: tuple[int, int] | None
     left: int
+    gone: set[int] = field(default_factory=set)
+    """Mini-batches that failed or were given back while others of this lease go on: a newer lease may hold them."""
 
 
 class Scheduler:
@@ -166,36 +168,60 @@ class Scheduler:
         self.items_failed += items
         self.failed += 1
 
-    def restore_split(self, mini_batch: int, items: int, ok: int, *, ended: bool, settled: list[tuple[int, int]]) -> None:
-        """A bisected mini-batch: ended, or with the pieces that have their fate."""
+    def restore_split(
+        self,
+        mini_batch: int,
+        items: int,
+        ok: int,
+        *,
+        ended: bool,
+        settled: list[tuple[int, int]],
+        tries: Mapping[tuple[int, int], int] | None = None,
+        memory: bool = False,
+    ) -> None:
+        """A bisected mini-batch: ended, or with the pieces that have their fate and the failed tries of each piece."""
         if ended:
             self.state[mini_batch] = DONE if ok == items else FAILED
             self._count_done(1, items, ok, int(ok < items))
+            self.retried += 1
+            self._bisected.append(ok == 0)
             return
         trouble = self._trouble.setdefault(mini_batch, _Trouble(tries=self.policy.run_max_try))
-        trouble.items, trouble.ok = items, ok
+        trouble.items, trouble.ok, trouble.alone = items, ok, memory
         trouble.failed = sum(count for _, count in settled) - ok
         self.items_ok += ok
         self.items_failed += trouble.failed
         self.items_read += ok + trouble.failed
         self.state[mini_batch] = SPLIT
-        position = 0
-        for first, count in [*sorted(settled), (items, 0)]:
-            if first > position:
-                self._open_piece(mini_batch, trouble, (position, first - position))
-            position = first + count
+        self._reopen_pieces(mini_batch, trouble, settled, tries or {})
         if not trouble.open_pieces:
             self._end_split_counts(mini_batch, trouble)
 
+    def _reopen_pieces(
+        self, mini_batch: int, trouble: _Trouble, settled: list[tuple[int, int]], tries: Mapping[tuple[int, int], int]
+    ) -> None:
+        """Walk down the bisection as far as it had come; what has no fate yet is open again."""
+        assert trouble.items is not None
+        has_fate = bytearray(trouble.items)
+        for first, count in settled:
+            has_fate[first : first + count] = b"\1" * count
+        pieces = deque(_halves((0, trouble.items)))
+        while pieces:
+            first, count = piece = pieces.popleft()
+            known = has_fate.count(1, first, first + count)
+            if known == count:
+                continue
+            if known or (count > 1 and piece in tries):
+                pieces += _halves(piece)
+            else:
+                self._open_piece(mini_batch, trouble, piece, tries.get(piece, 0))
+
     def restore_tries(self, mini_batch: int, tries: int, *, retried: bool, memory: bool) -> None:
-        """Charged tries of a mini-batch; open ones go on counting from there."""
+        """Charged tries of a mini-batch; an open one goes on counting from there."""
         if self.state[mini_batch] in (DONE, FAILED):
             self.retried += retried
-            return
-        trouble = self._trouble.setdefault(mini_batch, _Trouble())
-        if self.state[mini_batch] == FRESH:
-            trouble.tries = tries
-            trouble.alone = memory
+        elif self.state[mini_batch] == FRESH:
+            self._trouble[mini_batch] = _Trouble(tries=tries, alone=memory)
             self.state[mini_batch] = WAITING
             self._retries.append((mini_batch, None))
 
@@ -247,7 +273,7 @@ class Scheduler:
         return [Accept(event, tries + 1), *self._end_split(event.first, trouble)]
 
     def try_failed(self, event: TryFailed) -> list[Instruction]:
-        if not self._release(event.token, event.mini_batch, 1, event.piece):
+        if not self._leave(event.token, event.mini_batch, 1, event.piece):
             return []
         trouble = self._trouble.setdefault(event.mini_batch, _Trouble())
         trouble.alone = trouble.alone or event.error.memory
@@ -311,7 +337,7 @@ class Scheduler:
 
     def returned(self, event: Returned) -> list[Instruction]:
         """Leases given back without a try."""
-        if not self._release(event.token, event.first, event.count, event.piece):
+        if not self._leave(event.token, event.first, event.count, event.piece):
             return []
         if event.piece is not None:
             self._retries.append((event.first, event.piece))
@@ -341,8 +367,11 @@ class Scheduler:
             position = self.state.find(LEASED, position, lease.stop)
             if position < 0:
                 return
+            if position in lease.gone:
+                position += 1
+                continue
             stop = position
-            while stop < lease.stop and self.state[stop] == LEASED:
+            while stop < lease.stop and self.state[stop] == LEASED and stop not in lease.gone:
                 stop += 1
             if stop - position == 1 and position in self._trouble:
                 self._wait(position, None)
@@ -417,9 +446,20 @@ class Scheduler:
             return False
         if piece is None and self.state.count(LEASED, first, first + count) != count:
             return False
+        if lease.gone and not lease.gone.isdisjoint(range(first, first + count)):
+            return False
         lease.left -= count
         if lease.left == 0:
             del self._leases[token]
+        return True
+
+    def _leave(self, token: int, first: int, count: int, piece: tuple[int, int] | None) -> bool:
+        """Like `_release`, for mini-batches that are going to be leased again."""
+        lease = self._leases.get(token)
+        if not self._release(token, first, count, piece):
+            return False
+        if lease is not None and lease.left:
+            lease.gone.update(range(first, first + count))
         return True
 
     def _wait(self, mini_batch: int, piece: tuple[int, int] | None) -> None:
@@ -432,14 +472,12 @@ class Scheduler:
     # --- bisection --------------------------------------------------------------------------------------------------------------
 
     def _halve(self, mini_batch: int, trouble: _Trouble, piece: tuple[int, int]) -> None:
-        first, count = piece
-        half = count // 2
         trouble.suspect = False
-        self._open_piece(mini_batch, trouble, (first, half))
-        self._open_piece(mini_batch, trouble, (first + half, count - half))
+        for half in _halves(piece):
+            self._open_piece(mini_batch, trouble, half)
 
-    def _open_piece(self, mini_batch: int, trouble: _Trouble, piece: tuple[int, int]) -> None:
-        trouble.open_pieces[piece] = 0
+    def _open_piece(self, mini_batch: int, trouble: _Trouble, piece: tuple[int, int], tries: int = 0) -> None:
+        trouble.open_pieces[piece] = tries
         self._retries.append((mini_batch, piece))
 
     def _end_split(self, mini_batch: int, trouble: _Trouble) -> list[Instruction]:
@@ -510,10 +548,23 @@ class Scheduler:
 
     def check_invariants(self) -> None:
         """Used by tests after each step."""
-        held = {
-            k for lease in self._leases.values() if lease.piece is None for k in range(lease.first, lease.stop) if self.state[k] == LEASED
-        }
+        whole = [lease for lease in self._leases.values() if lease.piece is None]
+        held = [k for lease in whole for k in range(lease.first, lease.stop) if self.state[k] == LEASED and k not in lease.gone]
+        assert len(held) == len(set(held)), "no mini-batch is in two leases"
         assert len(held) == self.state.count(LEASED), "every leased mini-batch is in a lease"
+        assert len(held) == sum(lease.left for lease in whole), "a lease knows how many it holds"
+        waiting = [*self._retries, *((k, None) for k in self._suspects)]
+        assert len(waiting) == len(set(waiting)), "nothing waits twice"
+        leased_pieces = {(lease.first, lease.piece) for lease in self._leases.values() if lease.piece is not None}
+        for mini_batch, trouble in self._trouble.items():
+            assert self.state[mini_batch] in (LEASED, WAITING, SPLIT), "trouble is kept for open mini-batches only"
+            for piece in trouble.open_pieces:
+                assert ((mini_batch, piece) in waiting) != ((mini_batch, piece) in leased_pieces), "an open piece waits or is leased"
         ended = self.state.count(DONE) + self.state.count(FAILED)
         assert ended == self.succeeded + self.failed, "states and counters agree"
         assert self.items_ok + self.items_failed == self.items_read, "every item read has one fate"
+
+
+def _halves(piece: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    first, count = piece
+    return (first, count // 2), (first + count // 2, count - count // 2)
