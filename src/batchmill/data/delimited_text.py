@@ -179,12 +179,12 @@ def repair(text: bytes, separator: bytes, width: Optional[int], *, multi_line: b
     result = Repaired()
     rows = list(rows_of(text, separator, multi_line=multi_line))
     result.width = width if width is not None else max((len(fields) for _, fields in rows), default=0)
-    valid = _is_utf8(text)
+    valid = is_utf8(text)
     written = parser_separator(separator.decode("utf-8"))
     lines = []
     for position, (start, fields) in enumerate(rows):
         result.starts.append(start)
-        if start in bad_lines or (not valid and not all(_is_utf8(field) for field in fields)):
+        if start in bad_lines or (not valid and not all(is_utf8(field) for field in fields)):
             result.undecodable[position] = separator.join(fields)
             continue
         if len(fields) > result.width:
@@ -198,7 +198,8 @@ def repair(text: bytes, separator: bytes, width: Optional[int], *, multi_line: b
     return result
 
 
-def _is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes) -> bool:
+    """True for bytes that are UTF-8."""
     if data.isascii():
         return True
     try:

@@ -51,7 +51,7 @@ def whole_lines(file: TextFile, options: TableOptions, limit: int | None = None)
     rest, rest_at = b"", at
     wanted = CHUNK
     while True:
-        data = source.read_at(at, wanted if limit is None else min(wanted, max(limit, 1 << 16)))
+        data = source.read_at(at, wanted if limit is None else min(wanted, limit))
         at += len(data)
         last = not data or (source.size != END_UNKNOWN and at >= source.size)
         rest += data

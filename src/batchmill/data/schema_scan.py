@@ -210,7 +210,7 @@ class _ParquetScan:
                 while len(self.schema_of_input) <= file.input:
                     number = by_names.setdefault(tuple(table.schema.names), len(self._schemas))
                     if number == len(self._schemas):
-                        self._schemas.append(table.schema.remove_metadata())
+                        self._schemas.append(_decoded(table.schema))
                         self._never_null.append(set(table.schema.names))
                     self.schema_of_input.append(number)
                 self._take(self.schema_of_input[file.input], table, file)
@@ -220,10 +220,10 @@ class _ParquetScan:
     def _take(self, number: int, table: Any, file: Any) -> None:
         import pyarrow as pa
 
-        known = self._schemas[number]
-        if not known.equals(table.schema):
+        known, found = self._schemas[number], _decoded(table.schema)
+        if not known.equals(found):
             try:
-                self._schemas[number] = pa.unify_schemas([known, table.schema.remove_metadata()], promote_options="permissive")
+                self._schemas[number] = pa.unify_schemas([known, found], promote_options="permissive")
             except pa.ArrowException as error:
                 raise InputError(
                     f"{file.path} has columns of other types than the files before it: {error}", cure="Give the inputs one schema."
@@ -246,3 +246,11 @@ class _ParquetScan:
             ]
             result.append({"columns": columns, "arrow": base64.b64encode(plain.serialize().to_pybytes()).decode("ascii")})
         return result or [{"columns": [], "arrow": base64.b64encode(pa.schema([]).serialize().to_pybytes()).decode("ascii")}]
+
+
+def _decoded(schema: Any) -> Any:
+    """The schema without metadata, and without dictionaries, which say how values are stored and not what they are."""
+    import pyarrow as pa
+
+    fields = [pa.field(field.name, field.type.value_type) if pa.types.is_dictionary(field.type) else field for field in schema]
+    return pa.schema([field.remove_metadata() for field in fields])

@@ -11,7 +11,7 @@ from typing import Any
 
 from batchmill.data.column_types import MONTH_FIRST, any_case, arrow_type, convert_options, month_first, type_of_kind
 from batchmill.data.decoded_text import Utf8Text
-from batchmill.data.delimited_text import UNIT_SEPARATOR, is_clean, parser_separator, repair
+from batchmill.data.delimited_text import UNIT_SEPARATOR, is_clean, is_utf8, parser_separator, repair
 from batchmill.data.table_options import TableOptions
 
 _ORDER = ("int", "float", "bool", "datetime", "datetime_utc", "month_first", "str")
@@ -100,7 +100,7 @@ class TypePass:
         data = data if start == 0 and stop == len(data) else data[start:stop]
         if len(self._separator) > 1:
             data = data.replace(self._separator, self._written)
-        if not data.strip(b"\r\n"):
+        if not data.strip(b"\r\n") or not is_utf8(data):
             return None
         return data if is_clean(data, 0, len(data), self._written, multi_line=self._options.multi_line) else None
 
