@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import inspect
 import os
 import sys
+import types
 from typing import Any, Callable, Optional
 
 
@@ -95,6 +95,10 @@ def _import(path: str) -> Any:
 
 
 def _takes_second_argument(run: Callable[..., Any]) -> bool:
+    if type(run) is types.FunctionType and not run.__dict__:
+        return run.__code__.co_argcount >= 2
+    import inspect  # only for what is no plain function: it takes longer to load than the rest of a worker's start
+
     try:
         parameters = list(inspect.signature(run).parameters.values())
     except (TypeError, ValueError):
