@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Coordinator:
         self.folder.lock()
         self.ledger = Ledger(self.folder.ledger, write=True)
         new = self.ledger.epoch == 0
+        self._made_for_output = [path for path in (self.output, *self.output.parents) if not path.exists()]
         try:
             self.target.claim(self.ledger.epoch + 1)
         except BatchmillError:
@@ -107,8 +109,9 @@ class Coordinator:
         """A run that never began leaves nothing behind."""
         self.ledger.close()
         self.target.release()
-        if self.output == self.folder.output_folder():
-            self.output.rmdir()
+        for path in self._made_for_output:
+            with suppress(OSError):  # somebody else put something there
+                path.rmdir()
         shutil.rmtree(self.folder.path, ignore_errors=True)
         self.folder.unlock()
 

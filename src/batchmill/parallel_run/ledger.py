@@ -264,6 +264,12 @@ class Ledger:
         """(first, count, node, worker, packed, spans) in order."""
         yield from self._connection.execute("SELECT first, count, node, worker, packed, spans FROM ranges ORDER BY first")
 
+    def record_of(self, mini_batch: int) -> tuple[str, str, bytes] | None:
+        """(node, worker, spans of its range) of a mini-batch that succeeded as a whole, else None."""
+        query = "SELECT first + count, node, worker, spans FROM ranges WHERE first <= ? ORDER BY first DESC LIMIT 1"
+        row = self._connection.execute(query, (mini_batch,)).fetchone()
+        return None if row is None or row[0] <= mini_batch else (row[1], row[2], row[3])
+
     def splits(self) -> Iterator[tuple[int, int, int, bool]]:
         """(mini-batch, items, ok, ended)."""
         for row in self._connection.execute("SELECT mini_batch, items, ok, ended FROM splits ORDER BY mini_batch").fetchall():
