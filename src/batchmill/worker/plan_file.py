@@ -176,6 +176,16 @@ class PlanFile:
             listed.append((prefix + name.decode("utf-8", "surrogateescape"), size, mtime_ns))
         return listed
 
+    def first_name(self, k: int) -> str:
+        """The relative path of the first item of mini-batch ``k``, '' for one without items; a microsecond where the cut is by count."""
+        if self._rule != "count" or not 0 <= k < self.mini_batches:
+            items = self.mini_batch(k).items
+            return self.item(items[0]).name if items else ""
+        number = 0 if self._single else bisect_right(self._first_mini_batches, k) - 1
+        n = self._first_items[number] + (k - self._first_mini_batches[number]) * self._size
+        start, _, _, _, stop = _ITEM_AND_NEXT_OFFSET.unpack_from(self._index, n << 5)
+        return self._names[start:stop].partition(b"\0")[0].decode("utf-8", "surrogateescape")  # type: ignore[no-any-return]
+
     def first_mini_batch_of(self, n: int) -> int:
         """The mini-batch that holds item ``n``, or its beginning; for the number of items itself, the number of mini-batches."""
         first: int = _FIRST_MINI_BATCH.unpack_from(self._index, n * ITEM.size + _FIRST_MINI_BATCH_AT)[0]

@@ -1,0 +1,208 @@
+"""From inputs to numbered mini-batches: list, cut, and write the plan folder, before anything is started.
+
+The plan lives on disk: a million files cost a listing and two sequential writes, and a few bytes per item on disk, none in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+from batchmill.data.formats import FILES, FormatVote
+from batchmill.data.listing import open_input, reaches
+from batchmill.data.walk import shown
+from batchmill.errors import DiskFullError, InputError, OutputError, SettingError
+from batchmill.parallel_run.plan_groups import cut_groups, key_format
+from batchmill.parallel_run.plan_writer import InputPlan, ItemsWriter, first_mini_batches, plan_folder, write_header
+from batchmill.settings import RunSettings, parse_size
+from batchmill.storage.files import disk_is_full
+from batchmill.worker.plan_file import SLICE, Item, PlanFile
+
+FILES_PER_MINI_BATCH = 10
+"""Azure ML: the default of ``mini_batch_size`` for files."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanSummary:
+    """What was planned. ``items`` is None for tables, whose rows are counted as they are read; ``bytes`` is the size of all files."""
+
+    kind: str
+    format: str
+    mini_batches: int
+    items: int | None
+    files: int
+    bytes: int
+    inputs: tuple[InputPlan, ...]
+
+
+def make_plan(settings: RunSettings, folder: Path, *, progress: Callable[[int], None] | None = None) -> PlanSummary:
+    """List and cut the inputs, and write the plan to ``folder``, which appears only when it is complete and durable.
+
+    ``progress`` is called with the number of files listed so far.
+
+    Raises:
+        InputError: an input is missing, empty, mixed or cannot be read.
+        PartitionFormatError: partition format or keys do not fit.
+        SettingError: the mini-batch size does not fit the input.
+        DiskFullError: there is no room for the plan.
+    """
+    if not settings.inputs:
+        raise InputError("No input was given.", cure="Name a folder, a file, a glob, @list.txt or a URL with --input.")
+    if settings.partition_format is not None or (settings.partition_keys and settings.format == FILES):
+        key_format(settings.partition_format, settings.partition_keys if settings.format == FILES else ())
+    try:
+        with plan_folder(folder) as temporary:
+            return _write_plan(settings, temporary, progress)
+    except OSError as error:
+        if disk_is_full(error, folder.parent):
+            raise DiskFullError(f"The disk of {folder} is full: the plan does not fit.", cure="Make room and resume the run.") from error
+        raise
+
+
+def write_rank_plan(folder: Path, count: int) -> PlanSummary:
+    """A plan without input: ``count`` mini-batches of one item, its number (Azure ML: ``--rank_mini_batch_count``)."""
+    with plan_folder(folder) as temporary:
+        for name in ("items.bin", "items.index"):
+            (temporary / name).touch()
+        write_header(temporary, kind="rank", inputs=(), mini_batches=count, items=count, size=0, cut={"rule": "rank"})
+    return PlanSummary("rank", "rank", count, count, 0, 0, ())
+
+
+def check_output_outside(settings: RunSettings, output: str | None = None) -> None:
+    """Refuse an output folder that the inputs would take in (``output`` in place of the one in the settings).
+
+    Raises:
+        OutputError: the folder lies inside of an input, or is one.
+    """
+    target = output if output is not None else settings.output
+    if target is None:
+        return
+    for text in settings.inputs:
+        if reaches(text, target):
+            raise OutputError(
+                f"The output folder {shown(target)} lies inside the input {shown(text)}: results would become input.",
+                cure="Choose an --output outside of it; nothing was started.",
+            )
+
+
+def _write_plan(settings: RunSettings, folder: Path, progress: Callable[[int], None] | None) -> PlanSummary:
+    size = parse_size(settings.mini_batch_size)
+    count = size[1] if size is not None and size[0] == "count" else FILES_PER_MINI_BATCH
+    items = ItemsWriter(folder, count, skip_empty=bool(settings.partition_keys), progress=progress)
+    vote = FormatVote() if settings.format is None else None
+    for text in settings.inputs:
+        one = open_input(text, include_hidden=settings.include_hidden, scratch=str(folder), retry_timeout=settings.retry_timeout)
+        items.add_input(one, vote.add if vote is not None else None)
+    items.close()
+    if items.items == 0:
+        raise InputError(f"The inputs hold only empty files ({items.skipped:,}).", cure="Partitions leave empty files out.")
+    found = vote.decide() if vote is not None else settings.format or FILES
+    if found != FILES:
+        return _cut_table(settings, folder, found, items, progress)
+    if size is not None and size[0] == "rows":
+        raise SettingError(
+            f"Setting 'mini_batch_size' has the value {settings.mini_batch_size!r}: files have no rows.",
+            cure="Give a number of files, or say with --format that the inputs are tables.",
+        )
+    return _cut_files(settings, folder, items, count)
+
+
+def _cut_files(settings: RunSettings, folder: Path, items: ItemsWriter, count: int) -> PlanSummary:
+    cut: dict[str, Any] = {"rule": "count", "size": count}
+    more: dict[str, Any] = {"format": FILES}
+    inputs, mini_batches = items.inputs, items.mini_batches
+    write_header(folder, kind="files", inputs=inputs, mini_batches=mini_batches, items=items.items, size=items.bytes, cut=cut, **more)
+    if settings.partition_keys:
+        inputs, keys = cut_groups(folder, settings.partition_format, settings.partition_keys, inputs)
+        more |= {**keys, "skipped_empty": items.skipped}
+        mini_batches, cut = sum(one.mini_batches for one in inputs), {"rule": "groups"}
+        write_header(folder, kind="files", inputs=inputs, mini_batches=mini_batches, items=items.items, size=items.bytes, cut=cut, **more)
+    return PlanSummary("files", FILES, mini_batches, items.items, items.items, items.bytes, tuple(inputs))
+
+
+class PlannedFiles(Sequence[Item]):
+    """The files of a plan folder as a sequence that is read from the disk as it is used."""
+
+    def __init__(self, folder: Path, items: int) -> None:
+        self._plan = PlanFile(folder)
+        self._items = items
+
+    def __len__(self) -> int:
+        return self._items
+
+    @overload
+    def __getitem__(self, n: int) -> Item: ...
+    @overload
+    def __getitem__(self, n: slice) -> Sequence[Item]: ...
+    def __getitem__(self, n: int | slice) -> Item | Sequence[Item]:
+        if isinstance(n, slice):
+            return [self._plan.item(one) for one in range(self._items)[n]]
+        return self._plan.item(range(self._items)[n])
+
+    def __iter__(self) -> Iterator[Item]:
+        return map(self._plan.item, range(self._items))
+
+
+def _cut_table(settings: RunSettings, folder: Path, found: str, items: ItemsWriter, progress: Callable[[int], None] | None) -> PlanSummary:
+    from batchmill.data.table_options import TableOptions
+    from batchmill.data.table_plan import plan_table
+
+    if settings.partition_keys:
+        raise InputError(
+            f"Partition keys of {found} tables cannot be planned yet.", cure="Use --format files to get the files of a partition."
+        )
+    header: dict[str, Any] = {"kind": "table", "items": None, "size": items.bytes, "format": found}
+    write_header(folder, inputs=items.inputs, mini_batches=0, cut={"rule": "count"}, **header)
+    files = PlannedFiles(folder, items.items)
+    table = plan_table(files, TableOptions.from_settings(settings, found), parse_size(settings.mini_batch_size))
+    if table.rule == "blocks":
+        cut: dict[str, Any] = {"rule": "blocks", "size": table.size}
+        starts = _block_starts(files, table.blocks_of)
+    else:
+        cut = {"rule": "slices"}
+        starts = _write_slices(folder, table.slices(progress), items.items)
+    inputs, mini_batches = _number_table(folder, starts, items.inputs)
+    write_header(folder, inputs=inputs, mini_batches=mini_batches, cut=cut, **{**header, "table": table.header})
+    return PlanSummary("table", found, mini_batches, None, items.items, items.bytes, tuple(inputs))
+
+
+def _block_starts(files: Sequence[Item], blocks_of: Callable[[int], int]) -> Iterator[int]:
+    """The first mini-batch of each file, and behind them the number of mini-batches."""
+    first = 0
+    for file in files:
+        yield first
+        first += blocks_of(file.size)
+    yield first
+
+
+def _write_slices(folder: Path, slices: Iterator[tuple[int, int, int, int]], items: int) -> Iterator[int]:
+    """Write slices.index; yields the first mini-batch of each file, and behind them the number of mini-batches."""
+    written, item = 0, -1
+    with (folder / "slices.index").open("wb", buffering=1 << 18) as file:
+        for number, start, stop, rows in slices:
+            for _ in range(item, number):
+                yield written
+            item = number
+            file.write(SLICE.pack(number, start, stop, rows))
+            written += 1
+    for _ in range(item, items):
+        yield written
+
+
+def _number_table(folder: Path, starts: Iterator[int], inputs: Sequence[InputPlan]) -> tuple[list[InputPlan], int]:
+    borders = {one.first_item for one in inputs}
+    at: dict[int, int] = {}
+    first = 0
+    with first_mini_batches(folder) as put:
+        for item, first in enumerate(starts):
+            put(item, first)
+            if item in borders:
+                at[item] = first
+    ends = [*(at[one.first_item] for one in inputs[1:]), first]
+    cut = [
+        replace(one, first_mini_batch=at[one.first_item], mini_batches=end - at[one.first_item])
+        for one, end in zip(inputs, ends, strict=True)
+    ]
+    return cut, first
