@@ -58,7 +58,7 @@ class TableSlice:
 
 def to_frame(table: pa.Table, types: Sequence[str]) -> pd.DataFrame:
     """The table as scripts get it; every mini-batch of a run gets the same column types."""
-    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True)
+    frame: pd.DataFrame = table.to_pandas(ignore_metadata=True, use_threads=False)
     for n, type_name in enumerate(types):
         if type_name == "object_bool":
             values: Any = frame.iloc[:, n].astype(object)
