@@ -12,9 +12,11 @@ processes: standard library only, Python 3.9.
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False  # what a type checker takes for true; typing itself would be most of the time that this import takes
 if TYPE_CHECKING:
+    from typing import Any
+
     from batchmill.errors import BatchmillError as BatchmillError
     from batchmill.parallel_run.run import Run as Run
     from batchmill.parallel_run.run import run as run

@@ -3,15 +3,15 @@
 It holds the read end of a pipe whose write end only the coordinator has; end of file means that the coordinator is gone, however it
 died. It needs no cooperation (and no GIL) of the workers, and takes the children that scripts started in the workers' process groups
 along. On Linux the kernel kills the workers by itself as well (parent-death signal).
+
+The guardian starts beside the workers, so this module loads next to nothing.
 """
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 from batchmill.worker.slots import PID, PID_START, WIDTH, Slots
 
@@ -19,7 +19,8 @@ from batchmill.worker.slots import PID, PID_START, WIDTH, Slots
 def process_start(pid: int) -> int:
     """The start time of a process in clock ticks (Linux), 0 where unknown: tells a process from a later one with the same id."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        with open(f"/proc/{pid}/stat") as file:
+            text = file.read()
     except OSError:
         return 0
     return int(text.rsplit(")", 1)[1].split()[19])
@@ -29,8 +30,10 @@ class Guardian:
     """Started by the coordinator; watches the workers of one slots file."""
 
     def __init__(self, slots_path: str) -> None:
+        import subprocess
+
         read, self._write = os.pipe()
-        root = str(Path(__file__).resolve().parents[2])
+        root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
         body = f"import sys; sys.path.insert(0, {root!r}); from batchmill.nodes.guardian import main; main({read}, {slots_path!r})"
         command = [sys.executable, "-S", "-E", "-c", body]
         self._process = subprocess.Popen(command, pass_fds=(read,), stdin=subprocess.DEVNULL, start_new_session=True)
@@ -61,3 +64,4 @@ def main(read_descriptor: int, slots_path: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     watch(read_descriptor, slots_path)
+    os._exit(0)

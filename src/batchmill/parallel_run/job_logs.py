@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ COLUMNS = (
     *("Mini-batch Id", "Picked Count", "Process", "Start Time", "Total", "Succeeded", "Failed"),
     *("Elapsed Seconds", "Process Seconds", "Run Method Seconds", "Status", "Error Category", "Error Message", "Mini-batch Detail"),
 )
+
+NEEDS_QUOTES = frozenset(',"\n\r')
 
 README = """What lies here
   job_progress_overview.<hour>.txt          progress, a line now and then
@@ -118,7 +121,8 @@ def _write_processed(ledger: Ledger, folder: Path, plan: PlanFile) -> None:
 
 def _done_lines(first: int, worker: str, packed: bytes, tries: Mapping[int, list[Any]], plan: PlanFile, total: _Sum) -> Iterator[str]:
     """Lines of successful mini-batches: there may be millions, so each costs a few microseconds and no object."""
-    detail, quoted = _detail, _quoted
+    detail = plan.first_name if plan.header["kind"] == "files" and not plan.header.get("partition_keys") else partial(_detail, plan=plan)
+    quoted = _quoted
     second, stamp = -1, ""
     for mini_batch, (_, _, items, ok, _, began, elapsed, run_seconds) in enumerate(RECORD.iter_unpack(packed), first):
         if int(began) != second:
@@ -134,13 +138,13 @@ def _done_lines(first: int, worker: str, packed: bytes, tries: Mapping[int, list
         yield (
             f"{mini_batch},{picked},{worker},{stamp}.{int(began % 1 * 1e6):06d}Z,"
             f"{items},{ok},{items - ok},{seconds},{seconds},{run_seconds:.6f},"
-            f"{'RUN_DONE' if items else 'LOAD_DONE'},,,{quoted(detail(mini_batch, plan))}\n"
+            f"{'RUN_DONE' if items else 'LOAD_DONE'},,,{quoted(detail(mini_batch))}\n"
         )
     total.failed = total.items - total.succeeded
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
+    return text if NEEDS_QUOTES.isdisjoint(text) else '"' + text.replace('"', '""') + '"'
 
 
 def _write_summary(path: Path, keys: tuple[str, ...], sums: Mapping[tuple[str, ...], _Sum]) -> None:
