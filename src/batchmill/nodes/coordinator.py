@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from batchmill.errors import BatchmillError, InputError
+from batchmill.errors import BatchmillError, DiskFullError, InputError
 from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.local import LocalEngine
 from batchmill.parallel_run.cores import usable_cores
@@ -32,6 +32,7 @@ from batchmill.parallel_run.snapshot import take_snapshot
 from batchmill.parallel_run.target import target_of
 from batchmill.records import RunStatus
 from batchmill.settings import RunSettings
+from batchmill.storage.files import disk_is_full
 from batchmill.worker.plan_file import PlanFile
 from batchmill.worker.slots import in_flight
 
@@ -76,7 +77,7 @@ class Coordinator:
             raise
         self._previous_epoch = self.ledger.epoch
         self.epoch = self.ledger.claim()
-        (self.folder.path / "ballast").write_bytes(b"\0" * BALLAST)
+        self._put_ballast()
         self.folder.cancel_request.unlink(missing_ok=True)
         self._was_in = os.getcwd()
         try:
@@ -85,6 +86,22 @@ class Coordinator:
             if new:
                 self.discard()
             raise
+
+    def _put_ballast(self) -> None:
+        """Bytes to give up when the disk is full, so that the ledger can still say how the run ended."""
+        ballast = self.folder.path / "ballast"
+        try:
+            ballast.write_bytes(b"\0" * BALLAST)
+        except OSError as error:
+            ballast.unlink(missing_ok=True)
+            full = DiskFullError(
+                f"No space is left in {self.folder.path}.", cure=f"Free some space, then: batchmill resume {self.folder.id}"
+            )
+            self.ledger.end(RunStatus.FAILED, str(full), self.ledger.counts())
+            self.ledger.close()
+            self.target.release()
+            self.folder.unlock()
+            raise full from error
 
     def _plan_and_snapshot(self) -> None:
         if not (self.folder.snapshot / ".complete").exists():
@@ -133,15 +150,29 @@ class Coordinator:
                 self.target.publish()
             except BatchmillError as error:
                 ending = Ending(RunStatus.FAILED, str(error), ending.counts)
+        if ending.status is RunStatus.COMPLETED:
+            ending = self._write_logs(job, ending)
         self.ledger.end(ending.status, ending.error, ending.counts)
         self.folder.cancel_request.unlink(missing_ok=True)
-        job.log_last(ending.counts)
-        write_dead_letters(self.ledger, self.folder)
-        write_job_logs(self.ledger, self.folder, self.plan, self.settings, ending)
+        if ending.status is not RunStatus.COMPLETED:
+            self._write_logs(job, ending)
         if ending.status is RunStatus.COMPLETED:
             for spent in (self.folder.parts, self.folder.path / "work", self.folder.path / "cache"):
                 shutil.rmtree(spent, ignore_errors=True)
         self.progress.ended(ending.status, ending.counts, ending.error)
+        return ending
+
+    def _write_logs(self, job: Job, ending: Ending) -> Ending:
+        """What is known only at the end; a completed run has all of it before it is called completed."""
+        try:
+            job.log_last(ending.counts)
+            write_dead_letters(self.ledger, self.folder)
+            write_job_logs(self.ledger, self.folder, self.plan, self.settings, ending)
+        except OSError as error:
+            if not disk_is_full(error, self.folder.path):
+                raise
+            cure = f"Free some space, then: batchmill resume {self.folder.id}"
+            return Ending(RunStatus.FAILED, f"No space is left for the logs in {self.folder.path}. {cure}", ending.counts)
         return ending
 
     def _job(self) -> Job:
@@ -151,7 +182,7 @@ class Coordinator:
         folder.parts.mkdir(exist_ok=True)
         output = None
         if settings.output_action == "append_row":
-            output = OrderedOutput(self.output, settings.append_row_file_name, folder.parts, self.epoch, self.plan.mini_batches)
+            output = OrderedOutput(self.output, settings.append_row_file_name, folder.parts, folder.id, self.epoch, self.plan.mini_batches)
             output.open(int(self.ledger.meta("output_front") or 0), int(self.ledger.meta("output_length") or 0))
             if self._previous_epoch:
                 feed_output(self.ledger, output)

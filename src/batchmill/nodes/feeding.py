@@ -219,7 +219,8 @@ class Feeder:
         busiest = max(self._node.workers.values(), key=_outstanding, default=None)
         if busiest is None or _outstanding(busiest) < 2 or not busiest.ready or busiest.stopping:
             return
-        if busiest.limited is None:
+        voided = self._node.slots.get(busiest.slot, VOID) >= busiest.chunks[-1].serial
+        if busiest.limited is None or not voided:
             busiest.limited = now
             self._node.slots.set(busiest.slot, VOID, busiest.chunks[-1].serial)
         elif now - busiest.limited > GRACE:

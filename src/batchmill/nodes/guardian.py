@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 
+from batchmill.nodes.stragglers import kill_stragglers
 from batchmill.worker.slots import PID, PID_START, WIDTH, Slots
 
 
@@ -46,7 +47,8 @@ class Guardian:
 
 
 def watch(read_descriptor: int, slots_path: str) -> None:
-    """Body of the guardian process: wait for the end of the coordinator, then kill every process group in the slots."""
+    """Body of the guardian process: wait for the end of the coordinator, then kill every process group in the slots,
+    and what left its group."""
     while os.read(read_descriptor, 1):
         pass
     slots = Slots(slots_path, os.path.getsize(slots_path) // (WIDTH * 8))
@@ -57,6 +59,7 @@ def watch(read_descriptor: int, slots_path: str) -> None:
                 os.killpg(pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 continue
+    kill_stragglers(os.path.basename(os.path.dirname(os.path.dirname(os.path.abspath(slots_path)))))
 
 
 def main(read_descriptor: int, slots_path: str) -> None:

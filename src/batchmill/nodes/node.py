@@ -23,7 +23,7 @@ from batchmill.nodes.oom import OutOfMemoryCounter
 from batchmill.nodes.process import NAMES, Chunk, WorkerProcess, start_worker
 from batchmill.nodes.resources import ResourceMonitor
 from batchmill.nodes.verdict import death_verdict
-from batchmill.nodes.watch import Watch
+from batchmill.nodes.watch import Watch, bound_logs
 from batchmill.parallel_run.events import (
     Done,
     ErrorFacts,
@@ -40,6 +40,7 @@ from batchmill.parallel_run.events import (
     WorkerReady,
 )
 from batchmill.parallel_run.run_folder import NodeLogs
+from batchmill.worker.plan_file import PlanFile
 from batchmill.worker.slots import FINISHED, PID, READING, RUNNING, Slots
 
 FAILURES_BEFORE_RENEWAL = 10
@@ -75,7 +76,7 @@ class Node:
         self._failures_in_a_row = 0
         self._uncharged_in_a_row = 0
         self._gave_up = False
-        self._stopping = False
+        self._stopping = self._aborting = False
         self._free_slots = deque(range(first_slot, first_slot + config.workers))
         self._last_failure = ErrorFacts("WorkerExited", "no worker could be started")
 
@@ -92,9 +93,7 @@ class Node:
         folders = self._logs.prepare(name)
         gpu = self._gpus.take()
         environment = dict(self._environment)
-        if gpu is None:
-            environment.pop("CUDA_VISIBLE_DEVICES", None)
-        else:
+        if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
         worker = start_worker(self.config.python, self._worker_config(name, slot, folders), self.slots, slot, environment, folders, gpu)
         self.workers[slot] = worker
@@ -147,7 +146,7 @@ class Node:
 
     def abort(self) -> None:
         """Kill every worker now; what they had not reported is not run."""
-        self._stopping = True
+        self._stopping = self._aborting = True
         for worker in list(self.workers.values()):
             worker.stopping = True
             worker.signal_group(signal.SIGKILL)
@@ -229,6 +228,8 @@ class Node:
 
     def _message(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         kind = message["m"]
+        if worker.condemned is not None and self._is_of_the_condemned(worker, message):
+            return
         if kind == "done":
             self._done(worker, message)
         elif kind == "failed":
@@ -250,6 +251,14 @@ class Node:
                 facts = _facts(message["problem"])
                 self._logs.error(worker.name, "shutdown()", facts)
                 self._signals.append(ShutdownProblem(self.name, worker.name, facts))
+
+    def _is_of_the_condemned(self, worker: WorkerProcess, message: dict[str, Any]) -> bool:
+        """Does the message come from the call that took too long, or after it?"""
+        assert worker.condemned is not None
+        first = message.get("mb", message.get("first", -1))
+        count = message["count"] if message["m"] == "done" else 1
+        worker.unheard = worker.unheard or first <= worker.condemned[0] < first + count
+        return worker.unheard
 
     def _done(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         self._uncharged_in_a_row = 0
@@ -322,12 +331,12 @@ class Node:
 
     # --- deaths -----------------------------------------------------------------------------------------------------------------
 
-    def kill(self, worker: WorkerProcess, reason: str) -> None:
+    def kill(self, worker: WorkerProcess, reason: str, condemned: tuple[int, int | None] | None = None) -> None:
         """Ask for the stacks, and kill a moment later (`Watch` does it), so that the dump gets written."""
         if worker.kill_reason is None:
             from batchmill.worker.process import stack_signal
 
-            worker.kill_reason = reason
+            worker.kill_reason, worker.condemned = reason, condemned
             worker.kill_at = time.monotonic() + 0.3
             try:
                 os.kill(worker.pid, stack_signal())
@@ -358,8 +367,10 @@ class Node:
             if descriptor >= 0 and descriptor in self._selector.get_map():
                 self._selector.unregister(descriptor)
         self._settle(worker)
-        self._sync(time.monotonic())
+        if not self._aborting:
+            self._sync(time.monotonic())
         worker.close()
+        bound_logs(worker)
         self.slots.set(worker.slot, PID, 0)
         del self.workers[worker.slot]
         self._free_slots.append(worker.slot)
@@ -385,7 +396,7 @@ class Node:
             self._outcomes.append(Returned(self.name, chunk.token, chunk.first, chunk.count, chunk.piece))
 
     def _stopping_by_force(self, worker: WorkerProcess) -> bool:
-        return worker.process.returncode == -signal.SIGKILL and worker.kill_reason is None
+        return worker.process.returncode == -signal.SIGKILL and (self._aborting or not worker.ready)
 
     def _settle_unexpected(self, worker: WorkerProcess, out_of_memory: bool) -> None:
         verdict = death_verdict(worker, self.config, out_of_memory, in_init=False)
@@ -393,20 +404,29 @@ class Node:
             self._signals.append(ShutdownProblem(self.name, worker.name, verdict.facts))
             self._logs.error(worker.name, "shutdown()", verdict.facts)
             return
-        guilty = verdict.guilty(self.slots)
+        guilty, items = worker.condemned or (verdict.guilty(self.slots), verdict.items(self.slots))
         chunk = self._feeder.holder(worker, guilty) if guilty >= 0 else None
         if chunk is None:
             self._uncharged_in_a_row += 1
+            self._last_failure = verdict.facts
             self._logs.error(worker.name, "between two mini-batches", verdict.facts)
             if self._uncharged_in_a_row <= UNCHARGED_DEATHS or not worker.chunks:
                 return
-            chunk, guilty = worker.chunks[0], worker.chunks[0].first
-        else:
-            self._uncharged_in_a_row = 0
+            chunk, guilty, items = worker.chunks[0], worker.chunks[0].first, None
+        self._uncharged_in_a_row = 0
         self._feeder.finished(worker, chunk.serial, guilty, 1)
-        items = verdict.items(self.slots)
         message = {"items": items, "status": verdict.status, "elapsed": verdict.elapsed, "run_seconds": verdict.elapsed}
+        message["item"] = self._single_item(guilty, chunk.piece)
         self._charge(worker, chunk, guilty, chunk.piece, message, verdict.facts)
+
+    def _single_item(self, mini_batch: int, piece: tuple[int, int] | None) -> str | None:
+        """The file that a dead worker was alone with; None for several items, and for rows (nobody has read them but the dead)."""
+        plan = PlanFile(str(self.config.plan_folder))
+        if plan.header["kind"] != "files":
+            return None
+        items = plan.mini_batch(mini_batch).items
+        first, count = piece or (0, len(items))
+        return plan.item(items[first]).path if count == 1 else None
 
     def _replace(self) -> None:
         if self._gave_up or self._failures_in_a_row >= 3 * self.config.workers or self._uncharged_in_a_row > 3 * self.config.workers:

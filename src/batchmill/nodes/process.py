@@ -60,6 +60,10 @@ class WorkerProcess:
     last_news: float = 0.0
     kill_reason: str | None = None
     kill_at: float | None = None
+    condemned: tuple[int, int | None] | None = None
+    """The mini-batch that took too long, and its items where they are known. What the worker says of it after that does not count:
+    the signal that asks for the stacks may have broken the call off."""
+    unheard: bool = False
     part_descriptor: int | None = None
     peak: int | None = None
     limited: float | None = None

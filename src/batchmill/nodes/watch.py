@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from batchmill.nodes.process import WorkerProcess
 from batchmill.parallel_run.events import NodeConfig
-from batchmill.worker.slots import FINISHED, INIT, PHASE, READING, READING_SINCE, RUN, RUNNING_SINCE, SHUTDOWN
+from batchmill.worker.slots import FINISHED, INIT, PHASE, READING, READING_SINCE, RUN, RUNNING, RUNNING_ITEMS, RUNNING_SINCE, SHUTDOWN
 
 if TYPE_CHECKING:
     from batchmill.nodes.node import Node
@@ -45,8 +45,7 @@ class Watch:
             self._sampled = now
             for worker in self._node.workers.values():
                 worker.peak = _high_water(worker.pid) or worker.peak
-                for log in (worker.stdout, worker.stderr):
-                    _bound_log(log)
+                bound_logs(worker)
 
     def _limit(self, worker: WorkerProcess, now: int) -> None:
         """Kill only what two looks in a row found over its limit, in the same call (a slot is written field by field)."""
@@ -55,9 +54,18 @@ class Watch:
             self._suspects.pop(worker.slot, None)
         elif self._suspects.get(worker.slot) == over:
             del self._suspects[worker.slot]
-            self._node.kill(worker, over[0])
+            condemned = self._on_trial(worker, over[0])
+            if self._over(worker, now) == over:
+                self._node.kill(worker, over[0], condemned)
         else:
             self._suspects[worker.slot] = over
+
+    def _on_trial(self, worker: WorkerProcess, reason: str) -> tuple[int, int | None] | None:
+        """The mini-batch that takes too long, and its items where they are known."""
+        get = self._node.slots.get
+        if reason == "run":
+            return get(worker.slot, RUNNING), get(worker.slot, RUNNING_ITEMS)
+        return (get(worker.slot, READING), None) if reason == "read" else None
 
     def _over(self, worker: WorkerProcess, now: int) -> tuple[str, int, int] | None:
         get = self._node.slots.get
@@ -86,6 +94,12 @@ def _high_water(pid: int) -> int | None:
     except (OSError, IndexError):
         return None
     return None
+
+
+def bound_logs(worker: WorkerProcess) -> None:
+    """Cut what a process printed to its bound."""
+    for log in (worker.stdout, worker.stderr):
+        _bound_log(log)
 
 
 def _bound_log(path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
 
-from batchmill.errors import BatchmillError, DiskFullError, LedgerFencedError, LedgerInconsistentError
+from batchmill.errors import BatchmillError, LedgerFencedError, LedgerInconsistentError
 from batchmill.parallel_run.events import (
     Done,
     Engine,
@@ -42,6 +42,7 @@ from batchmill.parallel_run.scheduler import (
     Stop,
 )
 from batchmill.records import Counts, RunStatus
+from batchmill.storage.files import disk_is_full
 
 NO_RESULT = "There is no succeeded mini batch item returned from run(). Please check 'response: run()' in https://aka.ms/batch-inference-documentation"
 TELL_EVERY = 0.1
@@ -102,6 +103,7 @@ class Job:
         self._told = 0.0
         self._looked = 0.0
         self._shutdown_problems: list[ErrorFacts] = []
+        self._committed = self._counts()
 
     # --- the loop ---------------------------------------------------------------------------------------------------------------
 
@@ -113,15 +115,12 @@ class Job:
             self._master.line(f"{batches.not_run} of {batches.total} mini batches are to be run on {len(self._engine.nodes)} nodes.")
             try:
                 ending = self._work()
-            except DiskFullError as error:
-                self._engine.abort()
-                ending = Ending(RunStatus.FAILED, str(error), self._counts())
             except LedgerFencedError:
                 self._engine.abort()
                 raise
-            except BatchmillError as error:
+            except (BatchmillError, OSError) as error:
                 self._engine.abort()
-                ending = Ending(RunStatus.FAILED, str(error), self._counts())
+                ending = Ending(RunStatus.FAILED, self._cause(error), self._committed)
             except BaseException:
                 self._engine.abort()
                 raise
@@ -147,6 +146,13 @@ class Job:
             return Ending(status, message, self._counts())
         self._handle(self._engine.finish())
         return self._finish()
+
+    def _cause(self, error: BatchmillError | OSError) -> str:
+        if isinstance(error, BatchmillError):
+            return str(error)
+        if disk_is_full(error, self._folder.path):
+            return f"No space is left in {self._folder.path} ({error}). Free some space, then: batchmill resume {self._folder.id}"
+        return f"{type(error).__name__}: {error}. Mend it, then: batchmill resume {self._folder.id}"
 
     def _finish(self) -> Ending:
         if self._proven:
@@ -257,6 +263,7 @@ class Job:
                 values["deaths"] = "0"
                 self._committed_once = True
             ledger.put(**values)
+        self._committed = self._counts()
         self._to_output(instructions)
         for one in instructions:
             if isinstance(one, Stop):

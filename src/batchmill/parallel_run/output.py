@@ -1,6 +1,6 @@
 """append_row: part files become one output in input order.
 
-The output grows as ``<name>.partial.<epoch>`` beside its final place while the front of finished mini-batches advances; ranges are
+The output grows as ``<name>.partial.<run>.<epoch>`` beside its final place while the front of finished mini-batches advances; ranges are
 copied inside the kernel where it can. It takes its final name by sync, rename and folder sync when the run is Completed; until then an
 earlier run's output stays.
 """
@@ -27,13 +27,15 @@ class OrderedOutput:
         folder: where the output belongs.
         name: its final name.
         parts: the folder of the part files.
+        run_id: whose output it is: the partial file of another run in the same folder must never be taken for ours.
         epoch: this incarnation.
         total: number of mini-batches.
     """
 
-    def __init__(self, folder: Path, name: str, parts: Path, epoch: int, total: int) -> None:
+    def __init__(self, folder: Path, name: str, parts: Path, run_id: str, epoch: int, total: int) -> None:
         self.final = folder / name
-        self.partial = folder / f"{name}.partial.{epoch}"
+        self._ours = f"{name}.partial.{run_id}."
+        self.partial = folder / f"{self._ours}{epoch}"
         self._parts_folder = parts
         self._total = total
         self.front = 0
@@ -49,7 +51,7 @@ class OrderedOutput:
         folder = self.final.parent
         folder.mkdir(parents=True, exist_ok=True)
         older = [path for path in folder.glob(_escape(self.final.name) + ".partial.*") if path.suffix[1:].isdigit()]
-        usable = [path for path in older if length and path.stat().st_size >= length]
+        usable = [path for path in older if path.name.startswith(self._ours) and length and path.stat().st_size >= length]
         newest = max(usable, key=lambda path: int(path.suffix[1:]), default=None)
         if newest is not None:
             os.truncate(newest, length)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -98,7 +99,7 @@ class MasterLog:
         """Write a line; those marked ``debug`` only at the level DEBUG."""
         if debug and not self._debug:
             return
-        with self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        with suppress(OSError), self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime())} {text}\n")
 
 

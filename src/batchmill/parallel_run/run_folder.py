@@ -8,6 +8,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from batchmill.errors import RunBusyError, RunNotFoundError
@@ -191,11 +192,12 @@ class NodeLogs:
         return paths | folders
 
     def error(self, process: str, where: str, facts: ErrorFacts) -> None:
-        """Append one failure to the error logs (each bounded in size)."""
+        """Append one failure to the error logs (each bounded in size; on a full disk the ledger alone keeps it)."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         text = f"{stamp} {self._node} {process} {where}: {facts.error_class}: {facts.message}\n{facts.traceback or ''}\n"
         for path in (self._logs / "user" / "error" / self._node / f"{process}.txt", self._logs / "user" / "error.txt"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+            with suppress(OSError):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
                 if file.tell() < ERROR_LOG_LIMIT:
                     file.write(text)

@@ -55,7 +55,7 @@ class Channel:
     def __init__(self, read_descriptor: int, write_descriptor: int) -> None:
         self._read = lift(read_descriptor)
         self._write = lift(write_descriptor)
-        self._identity = Identity(self._write)
+        self._identities = (Identity(self._read), Identity(self._write))
         self._buffer = bytearray()
 
     def receive(self) -> Optional[dict[str, Any]]:
@@ -75,8 +75,13 @@ class Channel:
                 return None
             self._buffer += data
 
+    def check(self) -> None:
+        """Raises ProtocolLost when a descriptor is closed or names another file."""
+        for identity in self._identities:
+            identity.check()
+
     def send(self, message: dict[str, Any]) -> None:
-        self._identity.check()
+        self.check()
         data = memoryview(json.dumps(message, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n")
         while data:
             try:

@@ -10,7 +10,7 @@ import sys
 import time
 import traceback
 import zlib
-from typing import Any, Optional, Union
+from typing import Any, Callable, Optional, Union
 
 from batchmill.worker import slots as slot_fields
 from batchmill.worker.channel import PROTOCOL_LOST, Channel, Identity, ProtocolLost, lift
@@ -84,7 +84,7 @@ class Worker:
         self._logs = [lift(os.dup(1)), lift(os.dup(2))]
         self._append = config["output_action"] == "append_row"
         self._header = bool(config["with_header"])
-        self._failed = 0
+        self._pid = os.getpid()
         self._profiler: Any = None
         self._script: UserScript
         self._source: Union[FileSource, TableSource, RankSource]
@@ -134,8 +134,8 @@ class Worker:
             sys.argv = [config["script"], *config["arguments"]]
             sys.path.insert(0, config["names"])
             sys.path.insert(0, config["source"])
-            self._script = UserScript(config["script"])
-            self._script.init()
+            self._script = self._own(UserScript, config["script"])
+            self._own(self._script.init)
             self._start_profiler()
         except BaseException as error:
             self._channel.send({"m": "init_failed", **self._describe(error)})
@@ -175,7 +175,7 @@ class Worker:
         self._mark(slot_fields.PHASE, slot_fields.SHUTDOWN)
         problem = None
         try:
-            self._script.shutdown()
+            self._own(self._script.shutdown)
             if self._profiler is not None:
                 self._profiler.dump_stats(self._config["profile"])
             self._flush_streams()
@@ -257,18 +257,21 @@ class Worker:
                 view[base + slot_fields.RUNNING] = mini_batch
                 view[base + slot_fields.PHASE] = slot_fields.RUN
                 called = now / 1e9
-                result = self._call(part, mini_batch)
+                result = self._own(self._call, part, mini_batch)
                 returned = time.monotonic()
                 rows = to_rows(result, with_header=self._header) if self._append else None
                 count = rows.count if rows else count_rows(result)
             else:
                 count = 0
-            view[base + slot_fields.PHASE] = slot_fields.IDLE
             self._flush_streams()
+            self._check_descriptors()
+            view[base + slot_fields.PHASE] = slot_fields.IDLE
         except ProtocolLost:
             raise
         except BaseException as error:
+            self._check_descriptors()
             view[base + slot_fields.PHASE] = slot_fields.IDLE
+            view[base + slot_fields.RUNNING] = slot_fields.NONE
             if isinstance(error, DiskFull) or self._is_disk_full(error):
                 self._give_up_full(delivery)
             self._deliver(delivery)
@@ -276,13 +279,12 @@ class Worker:
                 delivery.lease, mini_batch, piece, part, status, error, time.monotonic() - clock, max(0.0, time.monotonic() - called)
             )
             return False
-        finally:
-            view[base + slot_fields.RUNNING] = slot_fields.NONE
-        view[base + slot_fields.FINISHED] += 1
-        ok = self._notes(delivery, mini_batch, piece, part, count, rows)
         data = rows.data if rows else b""
         if data:
             self._write(delivery, data)
+        view[base + slot_fields.RUNNING] = slot_fields.NONE
+        view[base + slot_fields.FINISHED] += 1
+        ok = self._notes(delivery, mini_batch, piece, part, count, rows)
         if rows is not None and rows.header is not None and delivery.bytes == 0 and data:
             delivery.header = rows.header
         delivery.count += 1
@@ -298,6 +300,19 @@ class Worker:
         if outs_now > outs or errs_now > errs:
             delivery.spans += SPAN.pack(mini_batch, outs, outs_now, errs, errs_now)
         return True
+
+    def _check_descriptors(self) -> None:
+        """A script that closed or replaced our descriptors is found out while the slot still names its mini-batch."""
+        self._channel.check()
+        self._part_identity.check()
+
+    def _own(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the user's code; a child it forked off ends where it comes back out of it, instead of working as a second worker."""
+        try:
+            return function(*arguments)
+        finally:
+            if os.getpid() != self._pid:
+                os._exit(0 if sys.exc_info()[0] is None else 1)
 
     def _call(self, part: Slice, mini_batch: int) -> Any:
         if self._script.wants_context:
@@ -346,7 +361,9 @@ class Worker:
         for stream in (sys.stdout, sys.stderr):
             try:
                 stream.flush()
-            except (ValueError, AttributeError):
+            except (ValueError, AttributeError, OSError) as error:
+                if isinstance(error, OSError) and error.errno in FULL:
+                    raise
                 continue  # closed or replaced by the script: nothing of ours to flush
 
     def _is_disk_full(self, error: BaseException) -> bool:
@@ -387,7 +404,6 @@ class Worker:
         elapsed: float,
         run_seconds: float,
     ) -> None:
-        self._failed += 1
         message = {
             "m": "failed",
             "lease": lease,
@@ -403,7 +419,6 @@ class Worker:
         if piece is not None:
             message["piece"] = piece
         self._channel.send(message)
-        self._flush_streams()
 
     def _describe(self, error: BaseException) -> dict[str, Any]:
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
@@ -419,7 +434,7 @@ class Worker:
 def _text(error: BaseException) -> str:
     try:
         return str(error) or type(error).__name__
-    except Exception as second:
+    except BaseException as second:
         return f"{type(error).__name__} (its text cannot be shown: {type(second).__name__})"
 
 

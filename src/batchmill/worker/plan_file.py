@@ -24,7 +24,7 @@ ITEM = Struct("<QQqQ")
 SLICE = Struct("<QQQQ")
 """slices.index: item, start, stop, rows; UNKNOWN where a number has no meaning."""
 GROUP = Struct("<QQQ")
-"""groups.index: first position in groups.order, number of items, offset of the line in groups.keys."""
+"""groups.index: first position in groups.order, number of items, offset of the line in groups.keys; of a grouped table first row and rows."""
 
 _ITEM_AND_NEXT_OFFSET = Struct("<QQqQQ")
 _FIRST_MINI_BATCH = Struct("<Q")
@@ -92,6 +92,7 @@ class PlanFile:
         self._rule: str = self.header["cut"]["rule"]
         self._size: int = self.header["cut"].get("size", 1)
         self._date_keys: list[str] = self.header.get("date_keys", [])
+        self._tables = bool(self.header.get("table"))
         self._map_inputs(mounts)
         self._map_files()
 
@@ -224,6 +225,8 @@ class PlanFile:
         items = array("Q", self._order[position * 8 : (position + count) * 8])
         end = self._keys.find(b"\n", line)
         keys = json.loads(self._keys[line:end].decode("utf-8"))
+        if self._tables:  # rows of a grouped table, not files
+            return MiniBatchPlan(k, number, (), position, position + count, count, keys)
         for name in self._date_keys:
             keys[name] = None if keys[name] is None else datetime.fromisoformat(keys[name])
         return MiniBatchPlan(k, number, items, keys=keys)

@@ -111,7 +111,7 @@ class TableSource:
         from batchmill.data.table_reader import TableReader
 
         self._plan = plan
-        self._reader = TableReader(plan.header["table"])
+        self._reader = TableReader(plan.header["table"], plan.folder)
         self._began = began
         self._ended = ended
         self._thread_started = thread_started
