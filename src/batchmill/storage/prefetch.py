@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import queue
 import shutil
+import stat
 import threading
 import time
 from collections import OrderedDict, deque
@@ -105,6 +107,8 @@ class Prefetcher:
     ) -> None:
         self._plan, self._folder, self._max, self._wake = plan, os.fspath(cache_folder), max_bytes, wake
         self._sources = [Source(i, entry, self._folder, retry_timeout, self._is_closed) for i, entry in enumerate(plan.header["inputs"])]
+        self._clear()  # what a killed run left
+        os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._lock = threading.Lock()
         self._wanted: deque[range] = deque()
         self._skipped: set[int] = set()
@@ -177,8 +181,15 @@ class Prefetcher:
         deadline = time.monotonic() + CLOSE_BOUND
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self._clear()
+
+    def _clear(self) -> None:
+        """Remove our own folders, and nothing else that may lie beside them."""
         for source in self._sources:
-            shutil.rmtree(source.folder, ignore_errors=True)
+            if source.remote:
+                shutil.rmtree(source.folder, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            os.rmdir(self._folder)
 
     # --- what is let in; the lock is held ---------------------------------------------------------------------------------------
 
@@ -323,3 +334,30 @@ class Prefetcher:
     def _tell(self, needed: bool) -> None:
         if needed and self._wake is not None:
             self._wake()
+
+
+def choose_cache_folder(name: str, max_bytes: int, on_disk: str | os.PathLike[str], memory: str = "/dev/shm") -> str:
+    """A folder for `Prefetcher`: in memory where ``max_bytes`` are a small part of it, else ``on_disk``.
+
+    Small files in memory cost 8 µs; on ext4 25 µs, and up to 500 µs where many were deleted in the last minutes, as a cache does.
+    ``name`` tells the runs of a machine apart and stays the same when a run is resumed, so that what a killed run left is found again.
+    """
+    try:
+        state = os.statvfs(memory)
+    except OSError:
+        return os.fspath(on_disk)
+    room = state.f_bavail * state.f_frsize
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if room < 2 * max_bytes or physical < 20 * max_bytes or not os.access(memory, os.W_OK | os.X_OK):
+        return os.fspath(on_disk)
+    folder = os.path.join(memory, f"batchmill-{os.getuid()}-{name}")
+    return folder if _ours_or_nobodys(folder) else os.fspath(on_disk)
+
+
+def _ours_or_nobodys(folder: str) -> bool:
+    """False where another user has made that folder, or put a link in its place: everybody may write to the memory file system."""
+    try:
+        found = os.lstat(folder)
+    except OSError:
+        return True
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()

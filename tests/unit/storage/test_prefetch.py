@@ -15,7 +15,7 @@ from obstore.store import MemoryStore
 
 from batchmill.errors import DiskFullError
 from batchmill.storage import fetch
-from batchmill.storage.prefetch import Prefetcher
+from batchmill.storage.prefetch import Prefetcher, choose_cache_folder
 
 BOUND = 5.0
 
@@ -323,7 +323,24 @@ def test_closing_is_prompt_although_the_store_hangs(world: World) -> None:
     for thread in prefetcher._threads:
         thread.join(BOUND)
         assert not thread.is_alive()
-    assert not (world.folder / "0").exists()
+    assert not world.folder.exists()
     prefetcher.want(0)
     prefetcher.done(0)
     prefetcher.close()
+
+
+def test_what_a_killed_run_left_in_the_cache_is_removed(world: World) -> None:
+    (world.folder / "0").mkdir(parents=True)
+    (world.folder / "0" / "old.bin").write_bytes(b"old")
+    (world.folder / "foreign").write_bytes(b"not ours")
+    world.add(1)
+    world.prefetcher().close()
+    assert [path.name for path in world.folder.iterdir()] == ["foreign"]
+
+
+def test_a_small_cache_lies_in_memory_and_a_large_one_on_disk(tmp_path: Path) -> None:
+    assert choose_cache_folder("run", 1024, tmp_path / "disk", memory=str(tmp_path)).startswith(f"{tmp_path}/batchmill-")
+    assert choose_cache_folder("run", 2**50, tmp_path / "disk", memory=str(tmp_path)) == str(tmp_path / "disk")
+    assert choose_cache_folder("run", 1024, tmp_path / "disk", memory=str(tmp_path / "none")) == str(tmp_path / "disk")
+    Path(choose_cache_folder("run", 1024, "/", memory=str(tmp_path))).symlink_to("/")
+    assert choose_cache_folder("run", 1024, tmp_path / "disk", memory=str(tmp_path)) == str(tmp_path / "disk")
