@@ -3,8 +3,8 @@
 Creating it succeeds for one (if-none-match); each heartbeat replaces exactly the version the holder wrote last (if-match), so a holder
 that was taken for dead learns it at its next beat. Age is the difference of two times of the store, never of this machine's clock.
 
-The tests hold this against moto_server and Azurite, which honour both conditions on puts as S3 and Azure Blob do. Google's generations are
-passed along (``version``), untested. A store that ignores conditions is found out when the lock is taken, and refused. No store here offers a
+The tests hold this against moto_server and Azurite, which honour both conditions on puts as S3 and Azure Blob do. Google's generations
+are passed along (``version``), untested. A store that ignores conditions is found out when the lock is taken, and refused. obstore has no
 conditional delete, so a release is a beat followed by a delete while the beat is fresh.
 """
 
