@@ -117,7 +117,7 @@ def plan_table(
         _refuse_long_archives(files)
     header = scan_schemas(files, options)
     header["cut"] = rule
-    header["path_columns"] = path_columns(options, header, files)
+    header["path_columns"] = path_columns(options, header["schemas"])
     return TablePlan(header, rule, amount, files, options, rows)
 
 

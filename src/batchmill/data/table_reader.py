@@ -6,46 +6,50 @@ Standard library only at import, Python 3.9.
 from __future__ import annotations
 
 import base64
+import os
 import threading
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Callable, Optional, Union
 
 from batchmill.data.decoded_text import Utf8Text
 from batchmill.data.delimited import DelimitedParser
+from batchmill.data.grouped_table import GroupedTable
 from batchmill.data.json_lines import JsonLinesParser
 from batchmill.data.parquet import ParquetTable, conform
 from batchmill.data.parsed_rows import Parsed
+from batchmill.data.path_columns import PATH, path_values
 from batchmill.data.row_places import row_places
 from batchmill.data.table_options import COMBINE, FIRST_ONLY, NO_HEADERS, TableOptions
 from batchmill.data.table_slice import TableSlice
 from batchmill.data.text_blocks import Block
-from batchmill.data.text_file import TextFile
+from batchmill.data.text_file import Opener, TextFile
 from batchmill.errors import ItemChangedError, ReadError
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 OPEN_FILES = 32
-PATH = "Path"
-"""Azure ML: the column of ``include_path``."""
 Opened = Union[TextFile, ParquetTable]
 
 
 class TableReader:
-    """Reads the mini-batches of one plan; ``header`` is the "table" part of plan.json. May be used by two threads."""
+    """Reads the mini-batches of one plan; ``header`` is the "table" part of plan.json. May be used by two threads.
 
-    def __init__(self, header: dict[str, Any]) -> None:
+    ``folder`` is the plan's, where a grouped table lies. ``open_remote`` opens URLs, where items may be such (workers have files).
+    """
+
+    def __init__(self, header: dict[str, Any], folder: Optional[str] = None, open_remote: Optional[Opener] = None) -> None:
         self.options = TableOptions.from_dict(header["options"])
         self._header = header
         self._schemas = [_Schema(schema, self.options) for schema in header["schemas"]]
         self._blocks = header["cut"] == "blocks"
         self._open: OrderedDict[str, Opened] = OrderedDict()
         self._lock = threading.RLock()
-        self._grouped: Any = None
-        if header.get("grouped"):
-            from batchmill.data.grouped_table import GroupedTable
-
-            self._grouped = GroupedTable(header["grouped"], self._schemas[0].types)
+        self._open_remote = open_remote
+        self._grouped: Optional[GroupedTable] = None
+        if header["grouped"]:
+            types = [self._types(self._schemas[number]) for number in header["schema_of_input"]]
+            self._grouped = GroupedTable(folder or "", header["grouped"], types)
 
     def read(self, plan: Any, item_of: Callable[[int], Any]) -> TableSlice:
         """The rows of a mini-batch (``plan``: MiniBatchPlan; ``item_of``: number of an item -> Item).
@@ -54,50 +58,68 @@ class TableReader:
             ReadError: it cannot be read at all; names its bytes (ItemChangedError: the file is no longer the planned one).
         """
         if self._grouped is not None:
-            rows: TableSlice = self._grouped.read(plan.start, plan.stop)
-            return rows
+            return self._grouped.read(plan.input, plan.start, plan.stop, item_of)
         item = item_of(plan.items[0])
+
+        def read(opened: Opened) -> TableSlice:
+            if isinstance(opened, ParquetTable):
+                return self._read_parquet(opened, plan, item)
+            return self._read_text(opened, lambda again: self._block(again, plan), item)
+
+        return self._guarded(item, read, _range(plan, self.options))
+
+    def read_given(self, item: Any, block: Block) -> TableSlice:
+        """The rows of a block of a text file that was read already.
+
+        Raises:
+            ReadError: it cannot be read at all.
+        """
+
+        def read(opened: Opened) -> TableSlice:
+            assert isinstance(opened, TextFile)
+            return self._read_text(opened, lambda again: block, item)
+
+        return self._guarded(item, read, f"bytes {block.first_byte} to {block.last_byte}")
+
+    def _guarded(self, item: Any, read: Callable[[Opened], TableSlice], where: str) -> TableSlice:
         with self._lock:
             try:
-                opened = self._opened(item)
-                if isinstance(opened, ParquetTable):
-                    return self._read_parquet(opened, plan, item)
-                return self._read_text(opened, plan, item)
+                return read(self._opened(item))
             except ReadError:
                 self._forget(item.path)
                 raise
             except (OSError, ValueError, MemoryError) as error:  # pyarrow's errors are ValueErrors or OSErrors
                 self._forget(item.path)
-                raise ReadError(f"{item.path}, {_range(plan, self.options)}, cannot be read: {_first_line(error)}") from error
+                raise ReadError(f"{item.path}, {where}, cannot be read: {_first_line(error)}") from error
 
     def close(self) -> None:
         """Close all files."""
         with self._lock:
+            if self._grouped is not None:
+                self._grouped.close()
             while self._open:
                 self._open.popitem()[1].close()
 
     # --- files ------------------------------------------------------------------------------------------------------------------
 
     def _opened(self, item: Any) -> Opened:
+        remote = self._open_remote is not None and not os.path.isabs(item.path)
+        if not remote:
+            _check_unchanged(item)
         opened = self._open.get(item.path)
         if opened is None:
-            opened = self._open_file(item)
+            opened = self._open_file(item, self._open_remote if remote else None)
             self._open[item.path] = opened
             while len(self._open) > OPEN_FILES:
                 self._open.popitem(last=False)[1].close()
         else:
             self._open.move_to_end(item.path)
-        if isinstance(opened, TextFile) and opened.changed(item.size, 0 if item.etag else item.mtime_ns):
-            raise ItemChangedError(f"{item.path} changed after the plan was made.", cure="Run again to score it.")
         return opened
 
-    def _open_file(self, item: Any) -> Opened:
-        try:
-            if self.options.format == "parquet":
-                return ParquetTable(item.path)
-            return TextFile(item.path, self.options, with_header=self.has_header(item))
-        except FileNotFoundError:
-            raise ItemChangedError(f"{item.path} is not there any more: it vanished after the plan was made.") from None
+    def _open_file(self, item: Any, opener: Optional[Opener]) -> Opened:
+        if self.options.format == "parquet":
+            return ParquetTable(item.path, None if opener is None else opener(item.path))
+        return TextFile(item.path, self.options, with_header=self.has_header(item), opener=opener, size=item.size)
 
     def has_header(self, item: Any) -> bool:
         """True where the file of ``item`` begins with column names."""
@@ -110,9 +132,9 @@ class TableReader:
 
     # --- text -------------------------------------------------------------------------------------------------------------------
 
-    def _read_text(self, file: TextFile, plan: Any, item: Any) -> TableSlice:
+    def _read_text(self, file: TextFile, block_of: Callable[[TextFile], Block], item: Any) -> TableSlice:
         schema = self._schemas[self._header["schema_of_input"][item.input]]
-        block = self._block(file, plan)
+        block = block_of(file)
         text = Utf8Text.decode(block.data, block.start, block.stop, file.encoding)
         parsed = schema.parse(text, file)
 
@@ -120,7 +142,7 @@ class TableReader:
             with self._lock:
                 again = self._opened(item)
                 assert isinstance(again, TextFile)
-                return row_places(again, self._block(again, plan), self.options).place(item.path, row)
+                return row_places(again, block_of(again), self.options).place(item.path, row)
 
         failed = []
         if parsed.failed:
@@ -160,16 +182,15 @@ class TableReader:
             return table
         import pyarrow as pa
 
-        from batchmill.data.path_columns import path_values
-
+        source = self._header["bases"][item.input] + item.name
         names, columns = table.column_names, table.columns
         at = len(columns) if self.options.format == "parquet" else 0
-        for n, (name, kind, value) in enumerate(path_values(self._header, item)):
+        for n, (name, kind, value) in enumerate(path_values(self._header, source)):
             names.insert(at + n, name)
             columns.insert(at + n, pa.repeat(pa.scalar(value, kind), rows))
         if self.options.include_path:
             names.insert(0, PATH)
-            columns.insert(0, pa.repeat(pa.scalar(self._header["bases"][item.input] + item.name, pa.string()), rows))
+            columns.insert(0, pa.repeat(pa.scalar(source, pa.string()), rows))
         return pa.table(columns, names=names)
 
 
@@ -225,6 +246,17 @@ class _Schema:
             else:
                 columns.append(pa.nulls(table.num_rows, _arrow_type_in_table(type_name)))
         return pa.table(columns, names=self.names)
+
+
+def _check_unchanged(item: Any) -> None:
+    """Raise ItemChangedError where the file is no longer the one that was listed (a copy of an object has its own time)."""
+    try:
+        status = os.stat(item.path)
+    except FileNotFoundError:
+        raise ItemChangedError(f"{item.path} is not there any more: it vanished after the plan was made.") from None
+    if status.st_size != item.size or (not item.etag and item.mtime_ns and status.st_mtime_ns != item.mtime_ns):
+        sizes = "" if status.st_size == item.size else f": {item.size} bytes then, {status.st_size} now"
+        raise ItemChangedError(f"{item.path} changed after the plan was made{sizes}.", cure="Run again to score it.")
 
 
 def file_layout(names: list[str], by_name: dict[str, int]) -> tuple[int, ...]:

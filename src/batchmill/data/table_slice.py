@@ -39,6 +39,11 @@ class TableSlice:
         self._failed_rows = [entry[0] for entry in failed]
         self._describe = describe
 
+    @property
+    def arrow(self) -> pa.Table:
+        """The readable rows as they were parsed."""
+        return self._table
+
     def frame(self, first: int = 0, count: Optional[int] = None) -> pd.DataFrame:
         """The readable ones among ``count`` rows from ``first``; the index runs from 0 (Azure ML: in each mini-batch)."""
         last = self.rows if count is None else min(first + count, self.rows)

@@ -5,7 +5,6 @@ Read by worker processes: standard library only at import, Python 3.9.
 
 from __future__ import annotations
 
-import os
 from typing import Any, Callable, Optional, Union
 
 from batchmill.data.compressed import CompressedText, is_compressed
@@ -112,10 +111,3 @@ class TextFile:
     def line_number(self, offset: int) -> Optional[int]:
         """The number of the line that begins at ``offset``; None where it lies too far behind."""
         return line_number(self.file, self.encoding, offset, COUNT_LINES_UP_TO)
-
-    def changed(self, size: int, mtime_ns: int) -> bool:
-        """True where the file is no longer the one that was listed."""
-        if isinstance(self.file, LocalFile):
-            status = os.fstat(self.file.descriptor)
-            return status.st_size != size or bool(mtime_ns and status.st_mtime_ns != mtime_ns)
-        return False

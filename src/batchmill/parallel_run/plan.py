@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
@@ -14,12 +15,14 @@ from batchmill.data.formats import FILES, FormatVote
 from batchmill.data.listing import open_input, reaches
 from batchmill.data.walk import shown
 from batchmill.errors import DiskFullError, InputError, OutputError, SettingError
+from batchmill.parallel_run.cores import usable_cores
 from batchmill.parallel_run.plan_groups import cut_groups, key_format
 from batchmill.parallel_run.plan_writer import InputPlan, ItemsWriter, first_mini_batches, plan_folder, write_header
 from batchmill.settings import RunSettings, parse_size
 from batchmill.storage.files import disk_is_full
 from batchmill.worker.plan_file import SLICE, Item, PlanFile
 
+LEAST_GROUPING_MEMORY = 256 * 1024 * 1024
 FILES_PER_MINI_BATCH = 10
 """Azure ML: the default of ``mini_batch_size`` for files."""
 
@@ -37,10 +40,12 @@ class PlanSummary:
     inputs: tuple[InputPlan, ...]
 
 
-def make_plan(settings: RunSettings, folder: Path, *, progress: Callable[[int], None] | None = None) -> PlanSummary:
+def make_plan(
+    settings: RunSettings, folder: Path, *, progress: Callable[[int], None] | None = None, announce: Callable[[str], None] | None = None
+) -> PlanSummary:
     """List and cut the inputs, and write the plan to ``folder``, which appears only when it is complete and durable.
 
-    ``progress`` is called with the number of files listed so far.
+    ``progress`` is called with the number of files listed so far, ``announce`` with what grouping a table will need.
 
     Raises:
         InputError: an input is missing, empty, mixed or cannot be read.
@@ -54,7 +59,7 @@ def make_plan(settings: RunSettings, folder: Path, *, progress: Callable[[int], 
         key_format(settings.partition_format, settings.partition_keys if settings.format == FILES else ())
     try:
         with plan_folder(folder) as temporary:
-            return _write_plan(settings, temporary, progress)
+            return _write_plan(settings, temporary, progress, announce)
     except OSError as error:
         if disk_is_full(error, folder.parent):
             raise DiskFullError(f"The disk of {folder} is full: the plan does not fit.", cure="Make room and resume the run.") from error
@@ -87,7 +92,9 @@ def check_output_outside(settings: RunSettings, output: str | None = None) -> No
             )
 
 
-def _write_plan(settings: RunSettings, folder: Path, progress: Callable[[int], None] | None) -> PlanSummary:
+def _write_plan(
+    settings: RunSettings, folder: Path, progress: Callable[[int], None] | None, announce: Callable[[str], None] | None
+) -> PlanSummary:
     size = parse_size(settings.mini_batch_size)
     count = size[1] if size is not None and size[0] == "count" else FILES_PER_MINI_BATCH
     items = ItemsWriter(folder, count, skip_empty=bool(settings.partition_keys), progress=progress)
@@ -99,6 +106,8 @@ def _write_plan(settings: RunSettings, folder: Path, progress: Callable[[int], N
     if items.items == 0:
         raise InputError(f"The inputs hold only empty files ({items.skipped:,}).", cure="Partitions leave empty files out.")
     found = vote.decide() if vote is not None else settings.format or FILES
+    if found != FILES and settings.partition_keys:
+        return _cut_table_by_keys(settings, folder, found, items, announce)
     if found != FILES:
         return _cut_table(settings, folder, found, items, progress)
     if size is not None and size[0] == "rows":
@@ -149,14 +158,11 @@ def _cut_table(settings: RunSettings, folder: Path, found: str, items: ItemsWrit
     from batchmill.data.table_options import TableOptions
     from batchmill.data.table_plan import plan_table
 
-    if settings.partition_keys:
-        raise InputError(
-            f"Partition keys of {found} tables cannot be planned yet.", cure="Use --format files to get the files of a partition."
-        )
     header: dict[str, Any] = {"kind": "table", "items": None, "size": items.bytes, "format": found}
     write_header(folder, inputs=items.inputs, mini_batches=0, cut={"rule": "count"}, **header)
     files = PlannedFiles(folder, items.items)
-    table = plan_table(files, TableOptions.from_settings(settings, found), parse_size(settings.mini_batch_size))
+    options = TableOptions.from_settings(settings, found)
+    table = plan_table(files, options, parse_size(settings.mini_batch_size))
     if table.rule == "blocks":
         cut: dict[str, Any] = {"rule": "blocks", "size": table.size}
         starts = _block_starts(files, table.blocks_of)
@@ -165,6 +171,39 @@ def _cut_table(settings: RunSettings, folder: Path, found: str, items: ItemsWrit
         starts = _write_slices(folder, table.slices(progress), items.items)
     inputs, mini_batches = _number_table(folder, starts, items.inputs)
     write_header(folder, inputs=inputs, mini_batches=mini_batches, cut=cut, **{**header, "table": table.header})
+    return PlanSummary("table", found, mini_batches, None, items.items, items.bytes, tuple(inputs))
+
+
+def _cut_table_by_keys(
+    settings: RunSettings, folder: Path, found: str, items: ItemsWriter, announce: Callable[[str], None] | None
+) -> PlanSummary:
+    """One mini-batch per combination of key values, from a sorted copy of the table that lies in the plan."""
+    import psutil
+
+    from batchmill.data.grouping import group
+    from batchmill.data.table_options import TableOptions
+    from batchmill.data.table_plan import plan_table
+
+    header: dict[str, Any] = {
+        "kind": "table",
+        "items": None,
+        "size": items.bytes,
+        "format": found,
+        "partition_keys": settings.partition_keys,
+    }
+    write_header(folder, inputs=items.inputs, mini_batches=0, cut={"rule": "count"}, **header)
+    files = PlannedFiles(folder, items.items)
+    table = plan_table(files, TableOptions.from_settings(settings, found), grouped=True)
+    memory = max(LEAST_GROUPING_MEMORY, psutil.virtual_memory().available // 3)
+    grouped = group(files, table.header, settings.partition_keys, folder, memory_limit=memory, threads=usable_cores(), announce=announce)
+    first, firsts = 0, []
+    for groups in grouped.groups:
+        firsts.append(first)
+        first += groups
+    starts = chain((firsts[file.input] for file in files), [first])
+    inputs, mini_batches = _number_table(folder, starts, items.inputs)
+    more: dict[str, Any] = {"date_keys": grouped.date_keys, "table": {**table.header, "grouped": grouped.inputs}}
+    write_header(folder, inputs=inputs, mini_batches=mini_batches, cut={"rule": "groups"}, **header, **more)
     return PlanSummary("table", found, mini_batches, None, items.items, items.bytes, tuple(inputs))
 
 

@@ -24,7 +24,9 @@ ITEM = Struct("<QQqQ")
 SLICE = Struct("<QQQQ")
 """slices.index: item, start, stop, rows; UNKNOWN where a number has no meaning."""
 GROUP = Struct("<QQQ")
-"""groups.index: first position in groups.order, number of items, offset of the line in groups.keys; of a grouped table first row and rows."""
+"""groups.index: first position in groups.order, number of items, offset of the line in groups.keys.
+
+Of a grouped table: first row, number of rows, offset of the line."""
 
 _ITEM_AND_NEXT_OFFSET = Struct("<QQqQQ")
 _FIRST_MINI_BATCH = Struct("<Q")
@@ -222,13 +224,13 @@ class PlanFile:
 
     def _group(self, k: int, number: int) -> MiniBatchPlan:
         position, count, line = GROUP.unpack_from(self._groups, k * GROUP.size)
-        items = array("Q", self._order[position * 8 : (position + count) * 8])
         end = self._keys.find(b"\n", line)
         keys = json.loads(self._keys[line:end].decode("utf-8"))
-        if self._tables:  # rows of a grouped table, not files
-            return MiniBatchPlan(k, number, (), position, position + count, count, keys)
         for name in self._date_keys:
             keys[name] = None if keys[name] is None else datetime.fromisoformat(keys[name])
+        if self._tables:  # rows of a grouped table, not files
+            return MiniBatchPlan(k, number, (), position, position + count, count, keys)
+        items = array("Q", self._order[position * 8 : (position + count) * 8])
         return MiniBatchPlan(k, number, items, keys=keys)
 
 

@@ -1,0 +1,120 @@
+"""A table that `data.grouping` sorted by its keys, as workers read it: mapped, the rows of one key a slice that copies nothing.
+
+Each input lies in an Arrow file of its own: its columns in the sorted order, and as a last column the number of each row in the input.
+Read by worker processes: standard library only at import, Python 3.9.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from array import array
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+
+from batchmill.data.table_slice import FailedRow, TableSlice
+from batchmill.errors import ReadError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROW_NUMBER = "__batchmill_row__"
+"""The last column of a grouped table: the number of the row in its input."""
+FIRST_ROWS = "grouped.rows"
+"""For each file (item) of the plan the number of its first row in its input; unsigned 64-bit numbers, as in memory."""
+
+
+def table_name(number: int) -> str:
+    """The Arrow file of an input."""
+    return f"grouped-{number}.arrow"
+
+
+def failures_name(number: int) -> str:
+    """The rows of an input that could not be read: JSON lines of row number, error class, message."""
+    return f"grouped-{number}.failed.jsonl"
+
+
+class GroupedTable:
+    """The grouped inputs of a plan; ``inputs`` is the header's list of {"rows", "failed", "starts", "first_item", "items"}."""
+
+    def __init__(self, folder: str, inputs: Sequence[dict[str, Any]], types: Sequence[list[str]]) -> None:
+        self._folder = folder
+        self._inputs = inputs
+        self._types = types
+        self._open: dict[int, _ArrowFile] = {}
+        self._first_rows: Any = None
+
+    def read(self, number: int, start: int, stop: int, item_of: Callable[[int], Any]) -> TableSlice:
+        """Rows ``start`` to ``stop`` of an input; those behind its last row are the ones that could not be read.
+
+        Raises:
+            ReadError: the grouped table is damaged or gone.
+        """
+        entry = self._inputs[number]
+        good = min(stop, entry["rows"])
+        try:
+            file = self._open.get(number)
+            if file is None:
+                file = self._open[number] = _ArrowFile(os.path.join(self._folder, table_name(number)), entry["starts"])
+            table = file.rows(start, good)
+            failed = self._failed(number)[: stop - good] if stop > good else []
+        except (OSError, ValueError) as error:
+            raise ReadError(f"Rows {start + 1} to {stop} of {table_name(number)} in {self._folder} cannot be read: {error}") from error
+        rows_in_input = table.column(table.num_columns - 1)
+        count = good - start
+
+        def describe(row: int) -> str:
+            at = rows_in_input[row].as_py() if row < count else failed[row - count][0]
+            return self._place(number, at, item_of)
+
+        unreadable: list[FailedRow] = [(count + n, kind, message) for n, (_, kind, message) in enumerate(failed)]
+        return TableSlice(table.remove_column(table.num_columns - 1), self._types[number], count + len(failed), unreadable, describe)
+
+    def _failed(self, number: int) -> list[tuple[int, str, str]]:
+        with open(os.path.join(self._folder, failures_name(number)), encoding="utf-8") as file:
+            return [tuple(json.loads(line)) for line in file]
+
+    def _place(self, number: int, row: int, item_of: Callable[[int], Any]) -> str:
+        if self._first_rows is None:
+            with open(os.path.join(self._folder, FIRST_ROWS), "rb") as file:
+                self._first_rows = array("Q", file.read())
+        first = self._inputs[number]["first_item"]
+        # The rightmost file that begins at or before the row: files without rows are passed over.
+        item = bisect_right(self._first_rows, row, first, first + self._inputs[number]["items"]) - 1
+        return f"{item_of(item).path}:row {row - self._first_rows[item] + 1}"
+
+    def close(self) -> None:
+        """Let go of the mapped files."""
+        self._open.clear()
+
+
+class _ArrowFile:
+    """A mapped Arrow file whose batches begin at the rows ``starts``."""
+
+    def __init__(self, path: str, starts: Sequence[int]) -> None:
+        import pyarrow as pa
+
+        self._reader = pa.ipc.open_file(pa.memory_map(path))
+        self._starts = starts
+        self._batch = (-1, None)
+
+    def rows(self, start: int, stop: int) -> pa.Table:
+        import pyarrow as pa
+
+        if start >= stop:
+            return self._reader.schema.empty_table()
+        pieces = []
+        n = bisect_right(self._starts, start) - 1
+        while start < stop:
+            batch = self._get(n)
+            first = self._starts[n]
+            end = min(stop, first + batch.num_rows)
+            pieces.append(batch.slice(start - first, end - start))
+            start = end
+            n += 1
+        return pa.Table.from_batches(pieces)
+
+    def _get(self, n: int) -> Any:
+        if self._batch[0] != n:
+            self._batch = (n, self._reader.get_batch(n))
+        return self._batch[1]
