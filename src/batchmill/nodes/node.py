@@ -230,6 +230,8 @@ class Node:
         kind = message["m"]
         if worker.condemned is not None and self._is_of_the_condemned(worker, message):
             return
+        if worker.kill_reason == "init":
+            return  # what came so late is not heard
         if kind == "done":
             self._done(worker, message)
         elif kind == "failed":

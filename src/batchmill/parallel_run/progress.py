@@ -53,7 +53,6 @@ class ProgressLog:
     def __init__(self, logs: Path, run_id: str) -> None:
         self._logs = logs
         self._csv = logs / "sys" / "metrics" / run_id / "progress.csv"
-        self._csv.parent.mkdir(parents=True, exist_ok=True)
         self._began = time.monotonic()
         self._wrote = -LOG_EVERY
         self._done_before: int | None = None
@@ -61,6 +60,7 @@ class ProgressLog:
             self._row(self.COLUMNS)
 
     def _row(self, values: tuple[object, ...]) -> None:
+        self._csv.parent.mkdir(parents=True, exist_ok=True)
         with self._csv.open("a", newline="", encoding="utf-8") as file:
             csv.writer(file).writerow(values)
 

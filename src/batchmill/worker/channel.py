@@ -12,6 +12,10 @@ PROTOCOL_LOST = 113
 
 LIFTED = 200
 
+# Bound at import: a script may do with the json module what it likes.
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+_decode = json.loads
+
 
 class ProtocolLost(Exception):
     """The pipes to the node are gone, or are no longer ours."""
@@ -65,7 +69,7 @@ class Channel:
             if end >= 0:
                 line = bytes(self._buffer[:end])
                 del self._buffer[: end + 1]
-                message: dict[str, Any] = json.loads(line)
+                message: dict[str, Any] = _decode(line)
                 return message
             try:
                 data = os.read(self._read, 1 << 16)
@@ -82,7 +86,7 @@ class Channel:
 
     def send(self, message: dict[str, Any]) -> None:
         self.check()
-        data = memoryview(json.dumps(message, separators=(",", ":")).encode("utf-8", "backslashreplace") + b"\n")
+        data = memoryview(_encode(message).encode("utf-8", "backslashreplace") + b"\n")
         while data:
             try:
                 data = data[os.write(self._write, data) :]
