@@ -17,6 +17,8 @@ from typing import Any
 from batchmill.errors import BatchmillError, DiskFullError, InputError
 from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.local import LocalEngine
+from batchmill.nodes.node import worker_environment
+from batchmill.nodes.reserve import Reserve
 from batchmill.parallel_run.cores import usable_cores
 from batchmill.parallel_run.dead_letters import write_dead_letters
 from batchmill.parallel_run.events import NodeConfig
@@ -39,6 +41,7 @@ from batchmill.worker.slots import in_flight
 SHUTDOWN_SECONDS = 30.0
 INIT_FACTOR, INIT_SECONDS = 3, 30.0
 CACHE_BYTES = 4 << 30
+LEAST_CACHE = 1 << 20
 BALLAST = 256 << 10
 DEATHS_BEFORE_SUSPICION = 3
 EXIT_CODES = {RunStatus.COMPLETED: 0, RunStatus.INTERRUPTED: 130}
@@ -55,6 +58,7 @@ class Coordinator:
         self.settings = RunSettings(**self.description["settings"])
         self.target = target_of(self.description["output"], folder, self.settings.retry_timeout)
         self.output = self.target.folder
+        self._reserve: Reserve | None = None
 
     def prepare(self) -> None:
         """Hold the run, claim its ledger, plan it and copy its script: everything that bad input can stop.
@@ -81,11 +85,24 @@ class Coordinator:
         self.folder.cancel_request.unlink(missing_ok=True)
         self._was_in = os.getcwd()
         try:
+            self._start_reserve()
             self._plan_and_snapshot()
-        except BatchmillError:
-            if new:
+        except BaseException as error:
+            self._end_reserve()
+            if new and isinstance(error, BatchmillError):
                 self.discard()
             raise
+
+    def _start_reserve(self) -> None:
+        """Worker processes load their modules while the plan is made; without space for their logs that is left to the nodes."""
+        config = self._config(self.folder.snapshot, 0, remote=False)
+        with suppress(OSError):
+            self._reserve = Reserve(config, "node0", worker_environment(config))
+
+    def _end_reserve(self) -> None:
+        if self._reserve is not None:
+            self._reserve.close()
+            self._reserve = None
 
     def _put_ballast(self) -> None:
         """Bytes to give up when the disk is full, so that the ledger can still say how the run ended."""
@@ -139,6 +156,7 @@ class Coordinator:
             ending = job.run()
             return self._conclude(job, ending)
         finally:
+            self._end_reserve()
             self.ledger.close()
             self.target.release()
             self.folder.unlock()
@@ -188,7 +206,8 @@ class Coordinator:
                 feed_output(self.ledger, output)
         config = self.node_config(folder.snapshot)
         limits, level = self.limits(config), settings.logging_level
-        return Job(folder, self.ledger, scheduler, LocalEngine(config), output, header["items"], limits, self.progress, level=level)
+        engine = LocalEngine(config, self._reserve)
+        return Job(folder, self.ledger, scheduler, engine, output, header["items"], limits, self.progress, level=level)
 
     def limits(self, config: NodeConfig) -> Limits:
         """The bounds of the whole job that follow from the bounds of its parts."""
@@ -223,12 +242,15 @@ class Coordinator:
 
     def node_config(self, source: Path) -> NodeConfig:
         """How workers are started; ``source`` is the copy of the script's folder that they use."""
+        remote = any(one["location"] != "local" for one in self.plan.header["inputs"])
+        return self._config(source, self.plan.mini_batches, remote=remote)
+
+    def _config(self, source: Path, mini_batches: int, *, remote: bool) -> NodeConfig:
         settings, folder = self.settings, self.folder
         environment = dict(settings.environment_variables)
         workers = settings.workers or gpu_count(environment) or max(1, usable_cores() // settings.nodes)
         original = Path(self.description["script"])
         script = source / original.relative_to(self.source_folder() or original.parent)
-        remote = any(one["location"] != "local" for one in self.plan.header["inputs"])
         return NodeConfig(
             run_id=folder.id,
             run_folder=folder.path,
@@ -243,9 +265,9 @@ class Coordinator:
             level=settings.logging_level,
             workers=workers,
             node_count=settings.nodes,
-            mini_batches=self.plan.mini_batches,
+            mini_batches=mini_batches,
             remote=remote,
-            cache_bytes=CACHE_BYTES,
+            cache_bytes=min(CACHE_BYTES, max(LEAST_CACHE, self.plan.header["bytes"])),
             retry_timeout=settings.retry_timeout,
             run_timeout=float(settings.run_invocation_timeout),
             init_timeout=INIT_FACTOR * settings.run_invocation_timeout + INIT_SECONDS,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchmill.nodes.process import Chunk, WorkerProcess
@@ -26,6 +27,7 @@ AHEAD = 2.0
 GRACE = 0.1
 SMOOTHING = 0.4
 PREFETCH_THREADS = 16
+MEMORY_CACHE_BYTES = 256 << 20
 
 
 class Feeder:
@@ -40,7 +42,7 @@ class Feeder:
         self._largest = 1
         self._asked = False
         self._alone: WorkerProcess | None = None
-        self.cache_folder = config.run_folder / "cache" / node.name
+        self.cache_folder = _cache_folder(config, node.name)
         self.inputs = 0
         self._ready: dict[int, dict[int, str]] = {}
         self._prefetcher: Prefetcher | None = None
@@ -67,7 +69,10 @@ class Feeder:
         self._asked = False
 
     def take_back(self) -> list[Task]:
+        """Everything no worker holds; it will run elsewhere, if anywhere."""
         tasks, self._tasks = list(self._tasks), deque()
+        for task in tasks:
+            self._release(task.first, task.count)
         return tasks
 
     @property
@@ -262,6 +267,16 @@ class Feeder:
     def close(self) -> None:
         if self._prefetcher is not None:
             self._prefetcher.close()
+
+
+def _cache_folder(config: NodeConfig, node: str) -> Path:
+    """Small inputs are cached in memory (the guardian removes what a killed run leaves there), others in the run folder."""
+    on_disk = config.run_folder / "cache" / node
+    if not config.remote or config.cache_bytes > MEMORY_CACHE_BYTES:
+        return on_disk
+    from batchmill.storage.prefetch import choose_cache_folder
+
+    return Path(choose_cache_folder(f"{config.run_id}-{node}", config.cache_bytes, on_disk))
 
 
 def _outstanding(worker: WorkerProcess) -> int:

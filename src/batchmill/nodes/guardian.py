@@ -59,7 +59,23 @@ def watch(read_descriptor: int, slots_path: str) -> None:
                 os.killpg(pid, signal.SIGKILL)
             except (ProcessLookupError, PermissionError):
                 continue
-    kill_stragglers(os.path.basename(os.path.dirname(os.path.dirname(os.path.abspath(slots_path)))))
+    run_id = os.path.basename(os.path.dirname(os.path.dirname(os.path.abspath(slots_path))))
+    kill_stragglers(run_id)
+    _empty_memory_cache(run_id)
+
+
+def _empty_memory_cache(run_id: str) -> None:
+    """Remove what a killed run has left in the memory file system (`batchmill.storage.prefetch.choose_cache_folder`)."""
+    memory, mine = "/dev/shm", f"batchmill-{os.getuid()}-{run_id}-"
+    try:
+        left = [name for name in os.listdir(memory) if name.startswith(mine)]
+    except OSError:
+        return
+    if left:
+        import shutil
+
+        for name in left:
+            shutil.rmtree(os.path.join(memory, name), ignore_errors=True)
 
 
 def main(read_descriptor: int, slots_path: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from batchmill.nodes.guardian import Guardian
 from batchmill.nodes.node import Node
+from batchmill.nodes.reserve import Reserve
 from batchmill.parallel_run.events import Event, NodeConfig, Task
 from batchmill.worker.slots import Slots
 
@@ -16,9 +17,12 @@ TICK = 0.05
 
 
 class LocalEngine:
-    """Runs ``node_count`` nodes as `Node` objects in this process; their workers are processes of their own."""
+    """Runs ``node_count`` nodes as `Node` objects in this process; their workers are processes of their own.
 
-    def __init__(self, config: NodeConfig) -> None:
+    ``reserve``: processes started ahead for the first node.
+    """
+
+    def __init__(self, config: NodeConfig, reserve: Reserve | None = None) -> None:
         self._config = config
         self._selector = selectors.DefaultSelector()
         folder = config.run_folder / "slots"
@@ -29,7 +33,9 @@ class LocalEngine:
             self._slots.clear(slot)
         self._guardian = Guardian(str(path))
         self._nodes = {
-            f"node{number}": Node(f"node{number}", config, self._slots, number * config.workers, self._selector)
+            f"node{number}": Node(
+                f"node{number}", config, self._slots, number * config.workers, self._selector, None if number else reserve
+            )
             for number in range(config.node_count)
         }
         self._ticked = 0.0

@@ -20,7 +20,8 @@ from typing import Any
 from batchmill.nodes.feeding import Feeder
 from batchmill.nodes.gpus import COUNT_VARIABLE, GpuIndexes, gpu_count
 from batchmill.nodes.oom import OutOfMemoryCounter
-from batchmill.nodes.process import NAMES, Chunk, WorkerProcess, start_worker
+from batchmill.nodes.process import NAMES, Chunk, WorkerProcess, boot, enlist
+from batchmill.nodes.reserve import Reserve
 from batchmill.nodes.resources import ResourceMonitor
 from batchmill.nodes.verdict import death_verdict
 from batchmill.nodes.watch import Watch, bound_logs
@@ -54,7 +55,15 @@ UNCHARGED_DEATHS = 3
 class Node:
     """The supervisor of the worker processes of one node."""
 
-    def __init__(self, name: str, config: NodeConfig, slots: Slots, first_slot: int, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self,
+        name: str,
+        config: NodeConfig,
+        slots: Slots,
+        first_slot: int,
+        selector: selectors.BaseSelector,
+        reserve: Reserve | None = None,
+    ) -> None:
         self.name = name
         self.config = config
         self.workers: dict[int, WorkerProcess] = {}
@@ -66,8 +75,9 @@ class Node:
         self._unsynced: list[tuple[WorkerProcess, Done]] = []
         self._synced_at = 0.0
         self._logs = NodeLogs(config.run_folder, name)
-        self._next_number = self._logs.next_process_number()
-        self._environment = _environment(config)
+        self._reserve = reserve
+        self._next_number = self._logs.next_process_number() if reserve is None else reserve.first_number
+        self._environment = worker_environment(config)
         self._gpus = GpuIndexes(gpu_count(self._environment))
         self._oom = OutOfMemoryCounter()
         self._feeder = Feeder(self, config)
@@ -85,6 +95,8 @@ class Node:
     def start(self) -> None:
         for _ in range(min(self.config.workers, max(1, self.config.mini_batches))):
             self._start_one()
+        if self._reserve is not None:
+            self._reserve.close()
 
     def _start_one(self) -> None:
         slot = self._free_slots.popleft()
@@ -95,7 +107,9 @@ class Node:
         environment = dict(self._environment)
         if gpu is not None:
             environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
-        worker = start_worker(self.config.python, self._worker_config(name, slot, folders), self.slots, slot, environment, folders, gpu)
+        booted = self._reserve.take(name) if self._reserve is not None else None
+        booted = booted or boot(self.config.python, environment, folders)
+        worker = enlist(booted, self._worker_config(name, slot, folders), self.slots, slot, folders, gpu)
         self.workers[slot] = worker
         self._selector.register(worker.read_descriptor, selectors.EVENT_READ, (self, worker))
         if worker.pid_descriptor >= 0:
@@ -470,7 +484,7 @@ def _readable(descriptor: int, timeout: float) -> None:
         selector.select(timeout)
 
 
-def _environment(config: NodeConfig) -> dict[str, str]:
+def worker_environment(config: NodeConfig) -> dict[str, str]:
     """The environment of worker processes (Azure ML names, specification C8, then the user's own)."""
     environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "CUDA_VISIBLE_DEVICES")}
     environment.update(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+
+AT_ONCE = 1.0
 
 
 class OutOfMemoryCounter:
@@ -11,13 +14,15 @@ class OutOfMemoryCounter:
     def __init__(self) -> None:
         self._files = [path for path in _candidates() if path.exists()]
         self._seen = self._read()
+        self._rose = -AT_ONCE
 
     def risen(self) -> bool:
-        """True when a memory kill happened since the last look."""
-        now = self._read()
-        risen = now > self._seen
-        self._seen = now
-        return risen
+        """True when a memory kill happened since the last look, or within the last second (several processes die at once)."""
+        count, now = self._read(), time.monotonic()
+        if count > self._seen:
+            self._rose = now
+        self._seen = count
+        return now - self._rose < AT_ONCE
 
     def _read(self) -> int:
         total = 0

@@ -128,10 +128,24 @@ class WorkerProcess:
         self.part_descriptor = None
 
 
-def start_worker(
-    python: str, config: dict[str, Any], slots: Slots, slot: int, environment: Mapping[str, str], logs: dict[str, Path], gpu: int | None
-) -> WorkerProcess:
-    """Start one worker process; its slot is filled before its first message is sent."""
+@dataclass(frozen=True, slots=True)
+class Booted:
+    """A process that waits for its first message."""
+
+    process: subprocess.Popen[bytes]
+    read_descriptor: int
+    write_descriptor: int
+
+    def close(self) -> None:
+        """End it: it has nothing to lose."""
+        os.close(self.write_descriptor)
+        os.close(self.read_descriptor)
+        self.process.kill()
+        self.process.wait()
+
+
+def boot(python: str, environment: Mapping[str, str], logs: Mapping[str, Path]) -> Booted:
+    """Start an interpreter that loads the worker's modules and then waits."""
     to_worker = os.pipe()
     from_worker = os.pipe()
     with logs["stdout"].open("ab") as out, logs["stderr"].open("ab") as err:
@@ -142,24 +156,30 @@ def start_worker(
             stderr=err,
             pass_fds=(to_worker[0], from_worker[1]),
             env=dict(environment),
-            cwd=config["working_dir"],
+            cwd=logs["working_dir"],
             start_new_session=True,
         )
     os.close(to_worker[0])
     os.close(from_worker[1])
+    for descriptor in (to_worker[1], from_worker[0]):
+        os.set_blocking(descriptor, False)
+    return Booted(process, from_worker[0], to_worker[1])
+
+
+def enlist(booted: Booted, config: dict[str, Any], slots: Slots, slot: int, logs: Mapping[str, Path], gpu: int | None) -> WorkerProcess:
+    """Make a booted process a worker; its slot is filled before its first message is sent."""
+    process = booted.process
     slots.clear(slot)
     slots.set(slot, PID_START, process_start(process.pid))
     slots.set(slot, PID, process.pid)
-    for descriptor in (to_worker[1], from_worker[0]):
-        os.set_blocking(descriptor, False)
     pid_descriptor = os.pidfd_open(process.pid) if hasattr(os, "pidfd_open") else -1
     worker = WorkerProcess(
         name=config["name"],
         slot=slot,
         process=process,
         pid_descriptor=pid_descriptor,
-        read_descriptor=from_worker[0],
-        write_descriptor=to_worker[1],
+        read_descriptor=booted.read_descriptor,
+        write_descriptor=booted.write_descriptor,
         part=Path(config["part"]),
         stacks=Path(config["stacks"]),
         stdout=logs["stdout"],
