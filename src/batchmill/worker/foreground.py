@@ -5,22 +5,34 @@ For debuggers (``runs replay --mini-batch``) and for users' unit tests (`batchmi
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import sys
 import time
 from types import TracebackType
-from typing import Any, Mapping, Optional, Sequence
+from typing import Any, Mapping, Optional, Sequence, Union
 
 from batchmill.worker.entry_script import EntryScript
+from batchmill.worker.plan_file import PlanFile
 from batchmill.worker.results import Rows, count_rows, to_rows
 from batchmill.worker.script import MiniBatchContext, MiniBatchDataset, UserScript
-from batchmill.worker.source import Slice, Unreadable
+from batchmill.worker.source import FileSource, RankSource, Slice, TableSource, Unreadable
 
 NAMES = os.path.join(os.path.dirname(os.path.abspath(__file__)), "names")
 """The compatible import names of entry scripts."""
 
-OUTSIDE = "agent000"
+Source = Union[FileSource, TableSource, RankSource]
+
+
+def source_of(plan: PlanFile, *, unchecked: bool) -> Source:
+    """Reads the mini-batches of a plan, as a worker would, but nothing ahead of need."""
+    kind = plan.header["kind"]
+    if kind == "files":
+        return FileSource(plan, unchecked=unchecked)
+    if kind == "rank":
+        return RankSource()
+    return TableSource(plan, lambda mini_batch: None, lambda: None, lambda thread: None)
 
 
 class Place:
@@ -62,6 +74,7 @@ class Foreground:
         self._was_in = os.getcwd()
         self._argv, self._path = list(sys.argv), list(sys.path)
         self._modules = set(sys.modules)
+        self._no_bytecode = sys.dont_write_bytecode
         self._environment = dict(os.environ)
         self._entry_script = dict(vars(EntryScript()))
         if place.environment is not None:
@@ -76,13 +89,14 @@ class Foreground:
             working_dir=place.working_dir,
         )
         sys.argv = [place.script, *place.arguments]
-        here = os.path.abspath(self._was_in)
-        sys.path[:] = [place.source, NAMES, *(entry for entry in sys.path if os.path.abspath(entry or self._was_in) != here)]
+        sys.dont_write_bytecode = True  # nothing is left in the script's folder, and a script edited a moment ago is never stale
+        importlib.invalidate_caches()
+        sys.path[:] = [place.source, NAMES, *(entry for entry in sys.path if os.path.abspath(entry or self._was_in) != self._was_in)]
         return self
 
     def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
         os.chdir(self._was_in)
-        sys.argv, sys.path[:] = self._argv, self._path
+        sys.argv, sys.path[:], sys.dont_write_bytecode = self._argv, self._path, self._no_bytecode
         self._forget_modules()
         os.environ.clear()
         os.environ.update(self._environment)
