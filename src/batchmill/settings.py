@@ -238,7 +238,7 @@ def _sentence(problem: Any) -> str:
         return f"Setting '{name}' is required."
     if not name:
         return message.rstrip(".") + "."
-    rule = message if message.startswith("Parameter") else message[:1].lower() + message[1:]
+    rule: str = message if message.startswith("Parameter") else message[:1].lower() + message[1:]
     return f"Setting '{name}' has the value {problem['input']!r}: {rule}."
 
 
