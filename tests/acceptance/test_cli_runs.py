@@ -126,8 +126,8 @@ def test_follow_prints_until_the_run_ends(scored: Project, start: Start) -> None
     assert follower.stdout is not None
     assert follower.stdout.readline() == "==> user/stdout/node0/process000.stdout.txt <==\n"
     gate.touch()
-    rest, _ = follower.communicate(timeout=60)
-    assert follower.returncode == 0
+    rest = follower.stdout.read()
+    assert follower.wait(timeout=60) == 0
     assert sorted(re.findall(r"^scored .*$", rest, re.M)) == [f"scored {number}0.txt" for number in range(6)]
 
 
