@@ -97,12 +97,11 @@ def _write_plan(
 ) -> PlanSummary:
     size = parse_size(settings.mini_batch_size)
     count = size[1] if size is not None and size[0] == "count" else FILES_PER_MINI_BATCH
-    items = ItemsWriter(folder, count, skip_empty=bool(settings.partition_keys), progress=progress)
-    vote = FormatVote() if settings.format is None else None
-    for text in settings.inputs:
-        one = open_input(text, include_hidden=settings.include_hidden, scratch=str(folder), retry_timeout=settings.retry_timeout)
-        items.add_input(one, vote.add if vote is not None else None)
-    items.close()
+    with ItemsWriter(folder, count, skip_empty=bool(settings.partition_keys), progress=progress) as items:
+        vote = FormatVote() if settings.format is None else None
+        for text in settings.inputs:
+            one = open_input(text, include_hidden=settings.include_hidden, scratch=str(folder), retry_timeout=settings.retry_timeout)
+            items.add_input(one, vote.add if vote is not None else None)
     if items.items == 0:
         raise InputError(f"The inputs hold only empty files ({items.skipped:,}).", cure="Partitions leave empty files out.")
     found = vote.decide() if vote is not None else settings.format or FILES

@@ -105,11 +105,13 @@ class ItemsWriter:
             self._told = self.items
             self._progress(self.items)
 
-    def close(self) -> None:
-        """Write the closing record."""
-        self._names.close()
-        self._index.write(ITEM.pack(self._offset, 0, 0, self.mini_batches))
-        self._index.close()
+    def __enter__(self) -> ItemsWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Write the closing record (of no use when the listing failed, but the files must be closed all the same)."""
+        with self._names, self._index:
+            self._index.write(ITEM.pack(self._offset, 0, 0, self.mini_batches))
 
 
 def _numbers(position: int, count: int, size: int, first: int) -> array[int]:
