@@ -11,10 +11,11 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from batchmill.errors import BatchmillError, DiskFullError, InputError
+from batchmill.errors import BatchmillError, DiskFullError, InputError, UsageError
 from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.node import worker_environment
@@ -65,10 +66,14 @@ class Coordinator:
 
         Raises:
             RunBusyError: another process carries the run out.
-            UsageError: the run cannot begin; if it is new, nothing of it is left.
+            UsageError: the run cannot begin (if it is new, nothing of it is left), or it is completed.
         """
         self.folder.lock()
         self.ledger = Ledger(self.folder.ledger, write=True)
+        if self.ledger.status is RunStatus.COMPLETED:
+            self.ledger.close()
+            self.folder.unlock()
+            raise UsageError(f"Run {self.folder.id} is completed; there is nothing left to do.")
         new = self.ledger.epoch == 0
         self._made_for_output = [path for path in (self.output, *self.output.parents) if not path.exists()]
         try:
@@ -95,7 +100,7 @@ class Coordinator:
 
     def _start_reserve(self) -> None:
         """Worker processes load their modules while the plan is made; without space for their logs that is left to the nodes."""
-        config = self._config(self.folder.snapshot, 0, remote=False)
+        config = self._unplanned_config(self.folder.snapshot)
         with suppress(OSError):
             self._reserve = Reserve(config, "node0", worker_environment(config))
 
@@ -207,7 +212,18 @@ class Coordinator:
         config = self.node_config(folder.snapshot)
         limits, level = self.limits(config), settings.logging_level
         engine = LocalEngine(config, self._reserve)
-        return Job(folder, self.ledger, scheduler, engine, output, header["items"], limits, self.progress, level=level)
+        return Job(
+            folder,
+            self.ledger,
+            scheduler,
+            engine,
+            output,
+            header["items"],
+            limits,
+            self.progress,
+            level=level,
+            item_name=item_name(self.plan),
+        )
 
     def limits(self, config: NodeConfig) -> Limits:
         """The bounds of the whole job that follow from the bounds of its parts."""
@@ -243,9 +259,10 @@ class Coordinator:
     def node_config(self, source: Path) -> NodeConfig:
         """How workers are started; ``source`` is the copy of the script's folder that they use."""
         remote = any(one["location"] != "local" for one in self.plan.header["inputs"])
-        return self._config(source, self.plan.mini_batches, remote=remote)
+        cache_bytes = min(CACHE_BYTES, max(LEAST_CACHE, self.plan.header["bytes"]))
+        return replace(self._unplanned_config(source), mini_batches=self.plan.mini_batches, remote=remote, cache_bytes=cache_bytes)
 
-    def _config(self, source: Path, mini_batches: int, *, remote: bool) -> NodeConfig:
+    def _unplanned_config(self, source: Path) -> NodeConfig:
         settings, folder = self.settings, self.folder
         environment = dict(settings.environment_variables)
         workers = settings.workers or gpu_count(environment) or max(1, usable_cores() // settings.nodes)
@@ -265,9 +282,9 @@ class Coordinator:
             level=settings.logging_level,
             workers=workers,
             node_count=settings.nodes,
-            mini_batches=mini_batches,
-            remote=remote,
-            cache_bytes=min(CACHE_BYTES, max(LEAST_CACHE, self.plan.header["bytes"])),
+            mini_batches=0,
+            remote=False,
+            cache_bytes=CACHE_BYTES,
             retry_timeout=settings.retry_timeout,
             run_timeout=float(settings.run_invocation_timeout),
             init_timeout=INIT_FACTOR * settings.run_invocation_timeout + INIT_SECONDS,
@@ -278,6 +295,19 @@ class Coordinator:
             profiling_module=settings.profiling_module,
             resource_monitor_interval=float(settings.resource_monitor_interval),
         )
+
+
+def item_name(plan: PlanFile) -> Callable[[int, int], str]:
+    """What an item of a mini-batch is called where no worker can say: its path, for rows with their place (-1: unread)."""
+
+    def name(mini_batch: int, position: int) -> str:
+        part = plan.mini_batch(mini_batch)
+        if plan.header["kind"] != "table":
+            return plan.item(part.items[max(0, position)]).path
+        where = plan.item(part.items[0]).path
+        return where if position < 0 else f"{where}: row {position + 1} of mini-batch {mini_batch}"
+
+    return name
 
 
 def items_of(plan: PlanFile) -> Callable[[int], int | None]:

@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchmill.errors import ReplayRefusedError
-from batchmill.nodes.coordinator import Coordinator, items_of
+from batchmill.nodes.coordinator import Coordinator, item_name, items_of
 from batchmill.nodes.local import LocalEngine
 from batchmill.parallel_run.dead_letters import write_dead_letters
 from batchmill.parallel_run.fates import recount, verify
@@ -152,7 +152,16 @@ class _Replay:
         coordinator.epoch, coordinator.plan = self.epoch, plan
         config = replace(coordinator.node_config(self.scratch / "snapshot"), accept_changed=True)
         job = Job(
-            self.folder, scratch, scheduler, LocalEngine(config), None, None, coordinator.limits(config), coordinator.progress, proven=False
+            self.folder,
+            scratch,
+            scheduler,
+            LocalEngine(config),
+            None,
+            None,
+            coordinator.limits(config),
+            coordinator.progress,
+            proven=False,
+            item_name=item_name(plan),
         )
         return job.run()
 

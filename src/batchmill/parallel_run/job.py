@@ -82,9 +82,11 @@ class Job:
         *,
         proven: bool = True,
         level: str = "INFO",
+        item_name: Callable[[int, int], str] | None = None,
     ) -> None:
         self._folder = folder
         self._proven = proven
+        self._item_name = item_name
         self._ledger = ledger
         self._scheduler = scheduler
         self._engine = engine
@@ -271,6 +273,9 @@ class Job:
 
     def _letter(self, event: TryFailed, items: int, position: int | None, attempt: int) -> None:
         item = event.item if items == 1 else None
+        if items == 1 and item is None and position is not None and self._item_name is not None:
+            unread = event.items is None and event.status.startswith("LOAD")
+            item = self._item_name(event.mini_batch, -1 if unread else position)  # no worker could say
         error = event.error
         self._ledger.add_letter(
             event.mini_batch, item, position, items, attempt, event.worker, error.error_class, error.message, error.traceback, error.peak
