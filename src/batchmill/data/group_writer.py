@@ -85,6 +85,7 @@ def write_grouped_input(
     try:
         connection.execute(f"SET memory_limit = '{job['memory_limit'] // 1024**2}MiB'")
         connection.execute(f"SET threads = {job['threads']}")
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(f"SET temp_directory = '{_quoted(str(folder / SPILL))}'")
         connection.register("input_rows", rows.reader())
         order = ", ".join(f'"{key.replace(chr(34), chr(34) * 2)}" ASC NULLS LAST' for key in job["keys"])
@@ -265,7 +266,7 @@ class _NumberedRows:
         self._rows += piece.rows
         self._progress(self._rows)
         table = _without_nan(piece.arrow, self._job["keys"])
-        return table.append_column(ROW_NUMBER, pa.array(numbers)).combine_chunks()
+        return table.append_column(ROW_NUMBER, pa.array(numbers))
 
     def _note_failed(self, piece: TableSlice) -> None:
         if self._failures_file is None:
