@@ -123,6 +123,10 @@ def pairs(commands: Mapping[str, Command], count: int, *, warm: bool = True) -> 
     for turn in range(count):
         for name in list(commands)[:: -1 if turn % 2 else 1]:
             spent[name].append(spend(commands[name]))
+    for name, taken in spent.items():
+        walls, cpu = sorted(one.wall for one in taken), statistics.median([one.cpu for one in taken] or [0.0])
+        told = f"{walls[0]:.3f} to {walls[-1]:.3f} s wall, {cpu:.3f} s of CPU" if walls else "made"
+        print(f"  {name}: {told}", file=sys.stderr, flush=True)
     return spent
 
 
