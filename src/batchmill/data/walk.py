@@ -100,8 +100,8 @@ class FolderWalk:
             folder.spill = SortedSpill(self._scratch, most_names=self._most_names)
             self._stack.append(folder)
             with os.scandir(path) as entries:
-                while names := [self._name(entry, folder) for entry in islice(entries, CHUNK)]:
-                    folder.spill.extend([name for name in names if name])
+                while batch := list(islice(entries, CHUNK)):
+                    folder.spill.extend(self._names(batch, folder))
             folder.runs = _runs(iter(folder.spill))
         except OSError as error:
             if error.errno == errno.ENOENT and prefix:
@@ -115,6 +115,18 @@ class FolderWalk:
     def _leave_vanished(self, path: bytes) -> None:
         if self._stack and self._stack[-1].path == path:
             self._stack.pop().spill.close()
+
+    def _names(self, entries: list[os.DirEntry[bytes]], folder: _Folder) -> list[bytes]:
+        names: list[bytes] = []
+        add, every_name, plain = names.append, self._include_hidden, self._glob is None
+        for entry in entries:
+            name = entry.name
+            # Almost every entry is a file that is wanted: it must not cost a call.
+            if not (plain and (every_name or name[0] != DOT) and entry.is_file(follow_symlinks=False)):
+                name = self._name(entry, folder)
+            if name:
+                add(name)
+        return names
 
     def _name(self, entry: os.DirEntry[bytes], folder: _Folder) -> bytes:
         """The entry's name, with a slash when it is a folder; empty when it is nothing that the walk takes."""
@@ -143,20 +155,16 @@ class FolderWalk:
 
 def _runs(names: Iterator[bytes]) -> Iterator[list[bytes] | bytes]:
     """Consecutive files as lists, folders (which end in a slash) one by one."""
-    run: list[bytes] = []
-    for name in names:
-        if name[-1] == SLASH:
-            if run:
-                yield run
-                run = []
-            yield name
-        else:
-            run.append(name)
-            if len(run) == CHUNK:
-                yield run
-                run = []
-    if run:
-        yield run
+    while batch := list(islice(names, CHUNK)):
+        folders = [n for n, name in enumerate(batch) if name[-1] == SLASH]
+        begin = 0
+        for n in folders:
+            if n > begin:
+                yield batch[begin:n]
+            yield batch[n]
+            begin = n + 1
+        if begin < len(batch):
+            yield batch[begin:] if begin else batch
 
 
 def _stat_run(path: bytes, prefix: bytes, names: list[bytes]) -> Chunk | None:

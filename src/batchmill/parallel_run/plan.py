@@ -102,8 +102,6 @@ def _write_plan(
         for text in settings.inputs:
             one = open_input(text, include_hidden=settings.include_hidden, scratch=str(folder), retry_timeout=settings.retry_timeout)
             items.add_input(one, vote.add if vote is not None else None)
-    if items.items == 0:
-        raise InputError(f"The inputs hold only empty files ({items.skipped:,}).", cure="Partitions leave empty files out.")
     found = vote.decide() if vote is not None else settings.format or FILES
     if found != FILES and settings.partition_keys:
         return _cut_table_by_keys(settings, folder, found, items, announce)

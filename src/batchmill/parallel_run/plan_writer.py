@@ -20,6 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.data.listing import Input
+from batchmill.data.walk import shown
+from batchmill.errors import InputError
 from batchmill.storage.chunk import Chunk
 from batchmill.storage.files import fsync_folder
 from batchmill.worker.plan_file import ITEM, PLAN_VERSION
@@ -65,7 +67,7 @@ class ItemsWriter:
         Raises:
             InputError: it has none, or cannot be listed.
         """
-        first, first_mini_batch = self.items, self.mini_batches
+        first, first_mini_batch, skipped = self.items, self.mini_batches, self.skipped
         for chunk in one.chunks():
             if see is not None:
                 see(one.base, chunk)
@@ -74,7 +76,9 @@ class ItemsWriter:
             if len(chunk):
                 self._add(chunk, self.items - first, first_mini_batch)
         items = self.items - first
-        one.require_items(items + self.skipped)
+        one.require_items(items + self.skipped - skipped)
+        if items == 0:
+            raise InputError(f"Input {shown(one.text)} holds only empty files.", cure="Partitions leave empty files out.")
         self.mini_batches += -(-items // self._size)
         self.inputs.append(InputPlan(one.base, one.location, first, items, first_mini_batch, self.mini_batches - first_mini_batch))
 
