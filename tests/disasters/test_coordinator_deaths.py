@@ -125,6 +125,33 @@ def test_a_script_that_kills_its_coordinator(zoo: Zoo) -> None:
     assert ended.tries == []
 
 
+def test_a_mini_batch_that_takes_every_coordinator_down_is_found(zoo: Zoo) -> None:
+    """Decision 8: three deaths make it suspect, it runs alone, and each further death is a try of it."""
+    names = zoo.files(8)
+    folder = zoo.create(
+        """
+        import os, signal
+        def run(mini_batch):
+            if mini_batch[0].endswith("000.txt"):
+                os.kill(os.getppid(), signal.SIGKILL)
+                signal.pause()
+            return [os.path.basename(path) for path in mini_batch]
+        """,
+        workers=1,
+        run_max_try=2,
+    )
+    deaths = 0
+    while zoo.start(folder).wait(30) == -signal.SIGKILL:
+        deaths += 1
+        assert len(list(Run(folder).failed_tries())) == max(0, deaths - 4)
+        assert deaths < 10
+    ended = zoo.ended(folder)
+    assert deaths == 5
+    assert ended.status is RunStatus.COMPLETED
+    assert [(one.mini_batch, one.items_failed, one.error_class) for one in ended.letters] == [(0, 2, "CoordinatorDied")]
+    assert ended.output == rows(names, *names[:2])
+
+
 def chaos(zoo: Zoo, seed: int) -> None:
     """Kill coordinators and workers at moments that the seed chooses, until the run is through."""
     choice = random.Random(seed)
@@ -191,13 +218,15 @@ def test_chaos_at_length(zoo: Zoo, seed: int) -> None:
 
 def test_nothing_that_was_not_synced_is_trusted(zoo: Zoo, tmp_path: Path) -> None:
     """Decision 5: at any moment, take the run folder as it is, cut every file back to what the ledger proves, and resume the copy."""
-    names = zoo.files(40)
-    folder = zoo.create(ECHO.format(seconds=0.02))
+    names = zoo.files(60)
+    folder = zoo.create(ECHO.format(seconds=0.03))
     process = zoo.start(folder)
     copies = []
     for number in range(4):
-        eventually(lambda at=4 * number + 2: committed(folder) >= at or process.poll() is not None)
+        eventually(lambda at=4 * number + 2: committed(folder) >= at)
+        process.send_signal(signal.SIGSTOP)
         copies.append(_copy(folder, zoo.folder / "out", tmp_path / f"copy{number}"))
+        process.send_signal(signal.SIGCONT)
     assert process.wait(30) == 0
     for number, copy in enumerate(copies):
         out = zoo.folder / "out"

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from batchmill.nodes.node import worker_environment
 from batchmill.nodes.reserve import Reserve
 from batchmill.parallel_run.cores import usable_cores
 from batchmill.parallel_run.dead_letters import write_dead_letters
-from batchmill.parallel_run.events import NodeConfig
+from batchmill.parallel_run.events import ErrorFacts, NodeConfig
 from batchmill.parallel_run.job import Ending, Job, Limits, feed_output
 from batchmill.parallel_run.job_logs import write_job_logs
 from batchmill.parallel_run.ledger import Ledger
@@ -30,7 +31,7 @@ from batchmill.parallel_run.output import OrderedOutput
 from batchmill.parallel_run.plan import make_plan
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder, find_run
-from batchmill.parallel_run.scheduler import FAILED, Policy, Scheduler
+from batchmill.parallel_run.scheduler import COORDINATOR_DIED, FAILED, Instruction, Policy, Scheduler
 from batchmill.parallel_run.snapshot import take_snapshot
 from batchmill.parallel_run.target import target_of
 from batchmill.records import RunStatus
@@ -45,6 +46,9 @@ CACHE_BYTES = 4 << 30
 LEAST_CACHE = 1 << 20
 BALLAST = 256 << 10
 DEATHS_BEFORE_SUSPICION = 3
+DIED_WITH_IT = ErrorFacts(
+    COORDINATOR_DIED, "The coordinator died again while this mini-batch ran alone. Look for what takes the whole machine down (memory?)."
+)
 EXIT_CODES = {RunStatus.COMPLETED: 0, RunStatus.INTERRUPTED: 130}
 """What a command returns for each ending; 1 for all others."""
 
@@ -60,6 +64,7 @@ class Coordinator:
         self.target = target_of(self.description["output"], folder, self.settings.retry_timeout)
         self.output = self.target.folder
         self._reserve: Reserve | None = None
+        self._charged: list[Instruction] = []
 
     def prepare(self) -> None:
         """Hold the run, claim its ledger, plan it and copy its script: everything that bad input can stop.
@@ -223,6 +228,7 @@ class Coordinator:
             self.progress,
             level=level,
             item_name=item_name(self.plan),
+            charged=self._charged,
         )
 
     def limits(self, config: NodeConfig) -> Limits:
@@ -244,17 +250,24 @@ class Coordinator:
         scheduler = Scheduler(plan.mini_batches, policy, items_of(plan))
         if self._previous_epoch:
             restore(self.ledger, scheduler)
-            self._suspect(scheduler)
+            self._charged = self._suspect(scheduler)
         return scheduler
 
-    def _suspect(self, scheduler: Scheduler) -> None:
-        """After three deaths without a commit between, what was in flight runs alone (decision: suspects are not charged before)."""
+    def _suspect(self, scheduler: Scheduler) -> list[Instruction]:
+        """After three deaths without a commit between, what was in flight is suspect and runs alone; nothing is charged before.
+        When a coordinator dies again while a suspect runs alone, that is a try of it, and charged (decision 8)."""
         slots = sorted(self.folder.slots.glob("epoch*"), key=lambda path: int(path.name[5:]))
         found = in_flight(str(slots[-1])) if slots else []
         for path in slots:
             path.unlink()
+        suspects = [k for k in json.loads(self.ledger.meta("suspects") or "[]") if scheduler.is_open(k)]
+        guilty = found[0] if len(found) == 1 and found[0] in suspects else None
         if int(self.ledger.meta("deaths") or 0) >= DEATHS_BEFORE_SUSPICION:
-            scheduler.suspect([k for k in found if k < scheduler.total])
+            suspects = sorted({*suspects, *(k for k in found if k < scheduler.total)})
+        with self.ledger.transaction():
+            self.ledger.put(suspects=json.dumps(suspects))
+        scheduler.suspect(suspects)
+        return [] if guilty is None else scheduler.charge(guilty, DIED_WITH_IT, time.time())
 
     def node_config(self, source: Path) -> NodeConfig:
         """How workers are started; ``source`` is the copy of the script's folder that they use."""

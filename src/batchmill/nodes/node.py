@@ -23,6 +23,7 @@ from batchmill.nodes.oom import OutOfMemoryCounter
 from batchmill.nodes.process import NAMES, Chunk, WorkerProcess, boot, enlist
 from batchmill.nodes.reserve import Reserve
 from batchmill.nodes.resources import ResourceMonitor
+from batchmill.nodes.stragglers import incarnation
 from batchmill.nodes.verdict import death_verdict
 from batchmill.nodes.watch import Watch, bound_logs
 from batchmill.parallel_run.events import (
@@ -41,7 +42,6 @@ from batchmill.parallel_run.events import (
     WorkerReady,
 )
 from batchmill.parallel_run.run_folder import NodeLogs
-from batchmill.worker.plan_file import PlanFile
 from batchmill.worker.slots import FINISHED, PID, READING, RUNNING, Slots
 
 FAILURES_BEFORE_RENEWAL = 10
@@ -432,17 +432,7 @@ class Node:
         self._uncharged_in_a_row = 0
         self._feeder.finished(worker, chunk.serial, guilty, 1)
         message = {"items": items, "status": verdict.status, "elapsed": verdict.elapsed, "run_seconds": verdict.elapsed}
-        message["item"] = self._single_item(guilty, chunk.piece)
         self._charge(worker, chunk, guilty, chunk.piece, message, verdict.facts)
-
-    def _single_item(self, mini_batch: int, piece: tuple[int, int] | None) -> str | None:
-        """The file that a dead worker was alone with; None for several items, and for rows (nobody has read them but the dead)."""
-        plan = PlanFile(str(self.config.plan_folder))
-        if plan.header["kind"] != "files":
-            return None
-        items = plan.mini_batch(mini_batch).items
-        first, count = piece or (0, len(items))
-        return plan.item(items[first]).path if count == 1 else None
 
     def _replace(self) -> None:
         if self._gave_up or self._failures_in_a_row >= 3 * self.config.workers or self._uncharged_in_a_row > 3 * self.config.workers:
@@ -490,6 +480,7 @@ def worker_environment(config: NodeConfig) -> dict[str, str]:
     environment.update(
         AZUREML_RUN_ID=config.run_id,
         BATCHMILL_RUN_ID=config.run_id,
+        BATCHMILL_INCARNATION=incarnation(config.run_id, config.epoch),
         AZUREML_BI_OUTPUT_PATH=str(config.output_dir),
         AZUREML_NODE_COUNT=str(config.node_count),
         AZ_BATCHAI_JOB_TEMP=str(config.run_folder / "work"),

@@ -21,7 +21,6 @@ class Reserve:
         self._booted: dict[str, Booted] = {}
         if gpu_count(environment):
             return
-        environment = {key: value for key, value in environment.items() if key != "CUDA_VISIBLE_DEVICES"}
         try:
             for number in range(self.first_number, self.first_number + config.workers):
                 name = f"process{number:03d}"

@@ -83,10 +83,12 @@ class Job:
         proven: bool = True,
         level: str = "INFO",
         item_name: Callable[[int, int], str] | None = None,
+        charged: Iterable[Instruction] = (),
     ) -> None:
         self._folder = folder
         self._proven = proven
         self._item_name = item_name
+        self._charged = list(charged)
         self._ledger = ledger
         self._scheduler = scheduler
         self._engine = engine
@@ -133,6 +135,8 @@ class Job:
         return ending
 
     def _work(self) -> Ending:
+        if self._charged:
+            self._commit(self._charged, progress=False)
         if (message := self._scheduler.check_thresholds()) is not None:
             self._stop = (RunStatus.FAILED, message)
         elif not self._scheduler.finished:
@@ -240,7 +244,7 @@ class Job:
             with self._ledger.transaction():
                 self._ledger.add_warning(text, None, event.worker)
 
-    def _commit(self, instructions: list[Instruction]) -> None:
+    def _commit(self, instructions: list[Instruction], *, progress: bool = True) -> None:
         """One transaction for everything that happened since the last one; then the output moves on."""
         ledger = self._ledger
         with ledger.transaction():
@@ -261,7 +265,7 @@ class Job:
                 elif isinstance(one, EndSplit):
                     ledger.add_split(one.mini_batch, one.items, one.ok, ended=True)
             values = {"counts": json.dumps(self._counts().as_dict())}
-            if not self._committed_once:
+            if progress and not self._committed_once:
                 values["deaths"] = "0"
                 self._committed_once = True
             ledger.put(**values)

@@ -11,10 +11,13 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from batchmill.parallel_run.events import Done, Returned, Task, TryFailed
+from batchmill.parallel_run.events import Done, ErrorFacts, Returned, Task, TryFailed
 from batchmill.records import Counts, ItemCounts, MiniBatchCounts
 
 FRESH, LEASED, DONE, FAILED, SPLIT, WAITING = range(6)
+COORDINATOR_DIED = "CoordinatorDied"
+"""The error class of a mini-batch that takes coordinators down: it is not bisected, each part would take another one."""
+
 BISECTIONS_SEEN = 20
 """Bisection gives up when more than half of this many last bisected mini-batches failed in every item."""
 
@@ -228,11 +231,22 @@ class Scheduler:
     def suspect(self, mini_batches: list[int]) -> None:
         """Run these alone and one at a time, before anything else (three coordinators died on them)."""
         for mini_batch in mini_batches:
-            if self.state[mini_batch] in (FRESH, WAITING):
+            if self.is_open(mini_batch):
                 self._retries = deque(entry for entry in self._retries if entry[0] != mini_batch)
                 self._trouble.setdefault(mini_batch, _Trouble()).suspect = True
                 self.state[mini_batch] = WAITING
                 self._suspects.append(mini_batch)
+
+    def is_open(self, mini_batch: int) -> bool:
+        """True while a mini-batch has no fate and is not being bisected."""
+        return mini_batch < self.total and self.state[mini_batch] in (FRESH, WAITING)
+
+    def charge(self, mini_batch: int, error: ErrorFacts, now: float) -> list[Instruction]:
+        """A coordinator died while this suspect ran alone: that was a try of it."""
+        self._suspects.remove(mini_batch)
+        task = self._lease("", mini_batch, 1, None, alone=True)
+        items = self._items_of(mini_batch)
+        return self.try_failed(TryFailed("", "", task.token, mini_batch, None, items, None, "RUN_EXCEPTION", error, now, 0.0, 0.0))
 
     # --- events -----------------------------------------------------------------------------------------------------------------
 
@@ -303,6 +317,7 @@ class Scheduler:
             policy.isolate_failures
             and policy.splittable
             and not event.status.startswith("LOAD")
+            and event.error.error_class != COORDINATOR_DIED
             and items is not None
             and items > 1
             and not gave_up
