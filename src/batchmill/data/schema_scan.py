@@ -11,6 +11,7 @@ from typing import Any
 
 from batchmill.data.compressed import is_compressed
 from batchmill.data.decoded_text import Utf8Text
+from batchmill.data.input_survey import InputSurvey
 from batchmill.data.json_type_pass import JsonTypePass
 from batchmill.data.parquet import plain_type
 from batchmill.data.row_slices import whole_lines
@@ -26,65 +27,50 @@ WHOLE_PASS = 256 * 1024 * 1024
 HEAD = 32 * 1024 * 1024
 SAMPLED_FILES = 1000
 SAMPLE = WHOLE_PASS // SAMPLED_FILES
+LOOK = 8 * 1024 * 1024
+"""Bytes of text that are looked at together."""
 _HEAD_CHECKED = 64 * 1024
 
 
-def scan_schemas(files: Sequence[Any], options: TableOptions) -> dict[str, Any]:
+def scan_schemas(files: Sequence[Any], survey: InputSurvey, options: TableOptions) -> dict[str, Any]:
     """The part of the table header that says what the columns are.
 
     Raises:
         InputError: a file cannot be read, or is not text of the encoding, or not of the format.
     """
-    scan = _ParquetScan(files, options) if options.format == "parquet" else _TextScan(files, options)
+    scan = _ParquetScan(files) if options.format == "parquet" else _TextScan(files, survey, options)
     return {
         "options": options.to_dict(),
         "complete": scan.complete,
         "schemas": scan.schemas(),
         "schema_of_input": scan.schema_of_input,
-        "first_names": scan.first_names,
-        "bases": [base or "" for base in _bases(files)],
+        "first_names": survey.first_names,
+        "bases": survey.bases,
         "path_columns": [],
         "grouped": None,
     }
 
 
-def _bases(files: Sequence[Any]) -> list[str | None]:
-    bases: list[str | None] = []
-    for file in files:
-        while len(bases) <= file.input:
-            bases.append(None)
-        if bases[file.input] is None:
-            bases[file.input] = file.path[: len(file.path) - len(file.name)] if file.path.endswith(file.name) else ""
-    return bases
-
-
-def _first_files(files: Sequence[Any]) -> list[Any]:
-    """The first file of each input that holds anything."""
-    first: list[Any] = []
-    for file in files:
-        while len(first) <= file.input:
-            first.append(None)
-        if first[file.input] is None and file.size:
-            first[file.input] = file
-    return first
-
-
 class _TextScan:
-    def __init__(self, files: Sequence[Any], options: TableOptions) -> None:
+    def __init__(self, files: Sequence[Any], survey: InputSurvey, options: TableOptions) -> None:
         self._files = files
+        self._survey = survey
         self._options = options
-        self._first = _first_files(files)
-        self.first_names = [file.name if file is not None else None for file in self._first]
-        self.complete = sum(file.size for file in files) <= WHOLE_PASS
+        self._first = survey.first
+        self._first_names = survey.first_names
+        self.complete = survey.size <= WHOLE_PASS
         self._passes: list[Any] = []
         self.schema_of_input = self._group_inputs()
         self._layouts: dict[int, list[int]] = {}
         self._left = WHOLE_PASS
+        self._held: dict[int, list[bytes]] = {}
+        self._held_bytes = 0
         try:
             for file, start, count in self._pieces():
                 self._observe(file, start, count)
         except (OSError, ReadError) as error:
             raise unreadable(file.path, error) from None
+        self._observe_held()
 
     def schemas(self) -> list[dict[str, Any]]:
         columns = [found.result(complete=self.complete) for found in self._passes]
@@ -126,43 +112,68 @@ class _TextScan:
             self._passes[0].missing_in(layout)
 
     def _has_header(self, file: Any) -> bool:
-        return has_header(self._options, self.first_names[file.input] == file.name)
+        return has_header(self._options, self._first_names[file.input] == file.name)
 
     def _open(self, file: Any) -> TextFile:
         return open_text(file, self._options, with_header=self._has_header(file))
 
     def _pieces(self) -> Iterator[tuple[Any, int, int | None]]:
         """Which files to look at: from which byte on, how much of each (None: all)."""
-        if self.complete:
-            for file in self._files:
+        if not self.complete:
+            yield next(file for file in self._first if file is not None), 0, HEAD
+        step = max(1, -(-self._survey.filled // SAMPLED_FILES))
+        for position, file in enumerate(file for file in self._files if file.size):
+            if self.complete:  # until the text of compressed files turns out to be longer
                 yield file, 0, None
-            return
-        filled = [file for file in self._files if file.size]
-        yield filled[0], 0, HEAD
-        step = max(1, -(-len(filled) // SAMPLED_FILES))
-        for file in filled[::step]:
-            yield file, 0 if is_compressed(file.name) or self._options.multi_line else max(0, (file.size - SAMPLE) // 2), SAMPLE
+            elif position % step == 0:
+                from_start = is_compressed(file.name) or self._options.multi_line
+                yield file, 0 if from_start else max(0, (file.size - SAMPLE) // 2), SAMPLE
 
     def _observe(self, file: Any, start: int, count: int | None) -> None:
-        if file.size == 0:
-            return
         opened = self._open(file)
         try:
-            found = self._passes[self.schema_of_input[file.input]]
-            layout = self._layout(opened, found, file.input) if self._options.delimited else []
+            number = self.schema_of_input[file.input]
+            layout = self._layout(opened, number) if self._options.delimited else []
             for text in self._texts(opened, file, start, count):
-                if self._options.delimited:
-                    found.observe(text, layout)
+                if text.bad_lines or self._options.multi_line or self._options.header == COMBINE:
+                    self._take(number, text, layout)
                 else:
-                    found.observe(text)
+                    self._hold(number, text)
         finally:
             opened.close()
 
-    def _layout(self, file: TextFile, found: TypePass, number: int) -> list[int]:
+    def _take(self, number: int, text: Utf8Text, layout: list[int]) -> None:
+        found = self._passes[number]
+        if self._options.delimited:
+            found.observe(text, layout)
+        else:
+            found.observe(text)
+
+    def _hold(self, number: int, text: Utf8Text) -> None:
+        """Many small files are looked at together: a look costs more than their bytes."""
+        data = text.data[text.start : text.stop]
+        self._held.setdefault(number, []).append(data if data.endswith(b"\n") else data + b"\n")
+        self._held_bytes += len(data)
+        if self._held_bytes >= LOOK:
+            self._observe_held()
+
+    def _observe_held(self) -> None:
+        held, self._held, self._held_bytes = self._held, {}, 0
+        for number, parts in held.items():
+            data = b"".join(parts)
+            self._take(number, Utf8Text(data, 0, len(data)), self._shared_layout(number))
+
+    def _layout(self, file: TextFile, number: int) -> list[int]:
         if self._options.header == COMBINE:
-            return list(file_layout(file.column_names() or [], {name: n for n, name in enumerate(found.names)}))
-        # By position: all files of the schema fill the same columns, and those that grow grow for all.
-        return self._layouts.setdefault(self.schema_of_input[number], list(range(len(found.names))))
+            names = self._passes[number].names
+            return list(file_layout(file.column_names() or [], {name: n for n, name in enumerate(names)}))
+        return self._shared_layout(number)
+
+    def _shared_layout(self, number: int) -> list[int]:
+        """By position: all files of the schema fill the same columns, and those that grow grow for all."""
+        if not self._options.delimited:
+            return []
+        return self._layouts.setdefault(number, list(range(len(self._passes[number].names))))
 
     def _texts(self, opened: TextFile, file: Any, start: int, count: int | None) -> Iterator[Utf8Text]:
         if start:
@@ -197,9 +208,8 @@ class _TextScan:
 class _ParquetScan:
     """Columns from the footers; whether a column is ever null from their statistics."""
 
-    def __init__(self, files: Sequence[Any], options: TableOptions) -> None:
+    def __init__(self, files: Sequence[Any]) -> None:
         self.complete = True
-        self.first_names = [file.name if file is not None else None for file in _first_files(files)]
         self.schema_of_input: list[int] = []
         self._schemas: list[Any] = []
         self._never_null: list[set[str]] = []

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from batchmill.data.compressed import WHOLE_LIMIT, is_compressed
+from batchmill.data.input_survey import InputSurvey
 from batchmill.data.path_columns import path_columns
 from batchmill.data.row_slices import block_slices, row_slices
 from batchmill.data.schema_scan import scan_schemas
@@ -111,20 +112,15 @@ def plan_table(
     """
     unit, amount = size or ("count", DEFAULT_BLOCK)
     rows = unit == "rows"
-    whole = options.multi_line or options.format == "parquet" or any(is_compressed(file.name) for file in files)
+    survey = InputSurvey.of(files)
+    whole = options.multi_line or options.format == "parquet" or survey.compressed
     rule: Literal["blocks", "slices"] = "slices" if rows or whole or grouped else "blocks"
-    if not rows:
-        _refuse_long_archives(files)
-    header = scan_schemas(files, options)
+    if survey.long_archive is not None and not rows and not grouped:
+        raise InputError(
+            f"{survey.long_archive} is compressed and holds more than {WHOLE_LIMIT:,} bytes of text: too much for one mini-batch.",
+            cure="Use --mini-batch-size 500rows to cut it into slices, or uncompress it.",
+        )
+    header = scan_schemas(files, survey, options)
     header["cut"] = rule
     header["path_columns"] = path_columns(options, header["schemas"])
     return TablePlan(header, rule, amount, files, options, rows)
-
-
-def _refuse_long_archives(files: Sequence[InputFile]) -> None:
-    for file in files:
-        if is_compressed(file.name) and file.size > WHOLE_LIMIT:
-            raise InputError(
-                f"{file.path} is compressed and holds more than {WHOLE_LIMIT:,} bytes of text: too much for one mini-batch.",
-                cure="Use --mini-batch-size 500rows to cut it into slices, or uncompress it.",
-            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmill.data import schema_scan
-from batchmill.errors import InputError
+from batchmill.errors import InputError, ItemChangedError, ReadError
 from tests.table_inputs import PlannedTable, TableOptions, listed, table
 
 
@@ -302,3 +303,83 @@ def test_a_file_that_is_no_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "t.parquet").write_text("no")
     with pytest.raises(InputError, match=r"t\.parquet is no Parquet file that can be read"):
         PlannedTable(listed(tmp_path / "t.parquet"), TableOptions("parquet"))
+
+
+# --- columns from the path ----------------------------------------------------------------------------------------------------------
+
+
+def test_k62_path_and_partition_columns(tmp_path: Path) -> None:
+    folder = tmp_path / "ann" / "2019" / "02"
+    folder.mkdir(parents=True)
+    (folder / "t.csv").write_text("a\n1\n2\n")
+    pq.write_table(pa.table({"a": [1, 2]}), folder / "t.parquet")
+    orders = {"csv": ["Path", "user", "day", "a"], "parquet": ["Path", "a", "user", "day"]}
+    for kind, order in orders.items():
+        files = listed(folder / f"t.{kind}", root=tmp_path)
+        options = TableOptions(kind, include_path=True, partition_format=f"{{user}}/{{day:yyyy/MM}}/t.{kind}")
+        frame = PlannedTable(files, options).frame()
+        assert frame.columns.tolist() == order
+        assert frame.loc[1, order].tolist() == [
+            {"Path": str(folder / f"t.{kind}"), "user": "ann", "day": pd.Timestamp("2019-02-01"), "a": 2}[name] for name in order
+        ]
+        assert frame.day.dtype == np.dtype("datetime64[ns]")
+
+
+def test_paths_that_do_not_match_leave_nulls_of_the_same_type(tmp_path: Path) -> None:
+    for name in ("ann-2019.csv", "other.csv", "bob-9999.csv"):
+        (tmp_path / name).write_text("a\n1\n")
+    files = listed(*(tmp_path / name for name in ("ann-2019.csv", "other.csv", "bob-9999.csv")))
+    frame = PlannedTable(files, TableOptions("csv", partition_format="{user}-{day:yyyy}.csv")).frame()
+    assert frame.user.fillna("-").tolist() == ["ann", "-", "bob"]
+    assert frame.day.isna().tolist() == [False, True, True]
+
+
+def test_a_partition_column_that_is_there_already_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("user\n1\n")
+    with pytest.raises(InputError, match="has a column 'user' of its own"):
+        PlannedTable(listed(tmp_path / "x.csv"), TableOptions("csv", partition_format="{user}.csv"))
+
+
+# --- files that change, files in numbers --------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_changed_or_vanished_fails_by_name(tmp_path: Path) -> None:
+    cut = table(tmp_path, "a\n1\n2\n", 3)
+    assert cut.read(0).rows == 1
+    (tmp_path / "t.csv").write_text("a\n1\n2\n3\n")
+    with pytest.raises(ItemChangedError, match="changed after the plan was made: 6 bytes then, 8 now"):
+        cut.read(1)
+    (tmp_path / "t.csv").unlink()
+    with pytest.raises(ItemChangedError, match="vanished after the plan was made"):
+        cut.read(1)
+
+
+def test_a_damaged_row_group_names_its_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "t.parquet"
+    pq.write_table(pa.table({"a": list(range(1000))}), path, row_group_size=500, use_dictionary=False, compression="gzip")
+    cut = PlannedTable(listed(path), TableOptions("parquet"))
+    data = bytearray(path.read_bytes())
+    data[4:200] = b"x" * 196
+    path.write_bytes(bytes(data))
+    with pytest.raises(ReadError, match=r"Row group 0 of .*t\.parquet \(bytes 4 to \d+, rows 1 to 500\) cannot be read"):
+        cut.read(0)
+    assert cut.read(1).rows == 500
+
+
+def test_compressed_text_beyond_the_pass_is_sampled(tmp_path: Path, sampled: None) -> None:
+    data = gzip.compress(b"a\n" + b"1\n" * 2_000_000)
+    assert len(data) > 2000
+    cut = table(tmp_path, data, name="t.csv.gz")
+    assert not cut.plan.header["complete"]
+    assert cut.rows() == [2_000_000]
+
+
+def test_many_small_files_share_one_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = []
+    observe = schema_scan.TypePass.observe
+    monkeypatch.setattr(schema_scan.TypePass, "observe", lambda self, text, layout: (looks.append(text), observe(self, text, layout)))
+    for n in range(50):
+        (tmp_path / f"{n:02}.csv").write_text(f"a,b\n{n},x")
+    cut = PlannedTable(listed(*sorted(tmp_path.iterdir())), TableOptions("csv"))
+    assert len(looks) == 1
+    assert cut.frame().a.tolist() == list(range(50))
