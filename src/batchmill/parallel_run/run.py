@@ -72,6 +72,15 @@ def create_run(settings: RunSettings) -> RunFolder:
         output = str(folder.output_folder())
     elif "://" not in output:
         output = str(Path(output).absolute())
+    ledger = Ledger(folder.ledger, write=True)
+    ledger.begin(id=folder.id, name=settings.name or script.stem)
+    ledger.close()
+    write_description(folder, settings, script, output)  # last: a run is found by this file, and then its ledger can be read
+    return folder
+
+
+def write_description(folder: RunFolder, settings: RunSettings, script: Path, output: str) -> str:
+    """Write ``settings.json``, which says what is to be run and from where; returns the name of the run."""
     name = settings.name or script.stem
     description = {
         "id": folder.id,
@@ -84,10 +93,7 @@ def create_run(settings: RunSettings) -> RunFolder:
     temporary = folder.path / "settings.tmp"
     temporary.write_text(json.dumps(description, indent=1))
     temporary.rename(folder.settings)
-    ledger = Ledger(folder.ledger, write=True)
-    ledger.begin(id=folder.id, name=name)
-    ledger.close()
-    return folder
+    return name
 
 
 def start_coordinator(folder: RunFolder) -> int:
