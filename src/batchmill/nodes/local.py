@@ -39,10 +39,16 @@ class LocalEngine:
             for number in range(config.node_count)
         }
         self._ticked = 0.0
+        self._closed = False
 
     @property
     def nodes(self) -> Sequence[str]:
         return list(self._nodes)
+
+    @property
+    def processes(self) -> list[tuple[str, int]]:
+        """The worker processes that live now: ``node0/process001`` and pid."""
+        return [(f"{name}/{worker.name}", worker.pid) for name, node in self._nodes.items() for worker in node.workers.values()]
 
     def start(self) -> None:
         for node in self._nodes.values():
@@ -86,6 +92,9 @@ class LocalEngine:
         self._close()
 
     def _close(self) -> None:
+        if self._closed:
+            return  # what comes after the last worker may fail, and then everything is aborted
+        self._closed = True
         self._guardian.close()
         self._selector.close()
         self._slots.close()

@@ -44,7 +44,7 @@ class Watch:
         if now - self._sampled >= MEMORY_EVERY:
             self._sampled = now
             for worker in self._node.workers.values():
-                worker.peak = _high_water(worker.pid) or worker.peak
+                worker.peak = high_water(worker.pid) or worker.peak
                 bound_logs(worker)
 
     def _limit(self, worker: WorkerProcess, now: int) -> None:
@@ -85,7 +85,8 @@ class Watch:
         return None
 
 
-def _high_water(pid: int) -> int | None:
+def high_water(pid: int) -> int | None:
+    """Peak resident memory of a process in bytes (Linux)."""
     try:
         with open(f"/proc/{pid}/status") as file:
             for line in file:
