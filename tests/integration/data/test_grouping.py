@@ -166,6 +166,19 @@ def test_a_file_that_breaks_while_it_is_grouped_is_named(tmp_path: Path, monkeyp
     assert not list(tmp_path.glob("plan*"))
 
 
+def test_a_killed_grouping_leaves_nothing_and_can_be_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    killed = tmp_path / "killed"
+    killed.write_text("#!/bin/sh\nkill -9 $$\n")
+    killed.chmod(0o755)
+    with monkeypatch.context() as patch:
+        patch.setattr("batchmill.data.grouping.sys.executable", str(killed))
+        with pytest.raises(InputError, match="The process that groups the input was killed by signal 9"):
+            GroupedPlan(tmp_path / "plan", tmp_path / "t.csv", keys=["a"])
+    assert not list(tmp_path.glob("plan*"))
+    assert GroupedPlan(tmp_path / "plan", tmp_path / "t.csv", keys=["a"]).keys() == [{"a": 1}]
+
+
 def test_more_rows_than_memory(tmp_path: Path) -> None:
     """Sorted with less memory than the rows take: the spill folder is used and left empty."""
     numbers = random.Random(1)
@@ -193,7 +206,7 @@ def test_more_rows_than_memory(tmp_path: Path) -> None:
 values = st.sampled_from(["a", "b", "", "1", "2.5", "true"])
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=5, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.tuples(values, values), min_size=1, max_size=30), st.lists(st.sampled_from(["x", "y"]), min_size=1, max_size=2, unique=True)
 )
