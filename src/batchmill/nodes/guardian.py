@@ -42,16 +42,21 @@ class Guardian:
 
     def close(self) -> None:
         """The workers are gone: let the guardian end."""
-        os.close(self._write)
+        if self._write >= 0:
+            os.close(self._write)
+            self._write = -1
         self._process.wait()
 
 
 def watch(read_descriptor: int, slots_path: str) -> None:
     """Body of the guardian process: wait for the end of the coordinator, then kill every process group in the slots,
     and what left its group."""
+    try:
+        slots = Slots(slots_path, os.path.getsize(slots_path) // (WIDTH * 8))  # now: a resumed run removes the file
+    except FileNotFoundError:
+        return  # the run has ended before we began
     while os.read(read_descriptor, 1):
         pass
-    slots = Slots(slots_path, os.path.getsize(slots_path) // (WIDTH * 8))
     for slot in range(slots.count):
         pid, started = slots.get(slot, PID), slots.get(slot, PID_START)
         if pid > 1 and process_start(pid) in (started, 0):
@@ -60,16 +65,19 @@ def watch(read_descriptor: int, slots_path: str) -> None:
             except (ProcessLookupError, PermissionError):
                 continue
     run_id = os.path.basename(os.path.dirname(os.path.dirname(os.path.abspath(slots_path))))
-    kill_stragglers(run_id)
-    _empty_memory_cache(run_id)
+    epoch = int(os.path.basename(slots_path)[len("epoch") :])
+    kill_stragglers(run_id, epoch)
+    _empty_memory_cache(run_id, epoch)
 
 
-def _empty_memory_cache(run_id: str) -> None:
-    """Remove what a killed run has left in the memory file system (`batchmill.storage.prefetch.choose_cache_folder`)."""
-    memory, mine = "/dev/shm", f"batchmill-{os.getuid()}-{run_id}-"
+def _empty_memory_cache(run_id: str, epoch: int) -> None:
+    """Remove what a killed run has left in the memory file system (`batchmill.storage.prefetch.choose_cache_folder`), except what
+    a newer incarnation of it, resumed while we were at it, is using."""
+    memory, ours = "/dev/shm", f"batchmill-{os.getuid()}-{run_id}-"
     try:
-        left = [name for name in os.listdir(memory) if name.startswith(mine)]
-    except OSError:
+        found = [name for name in os.listdir(memory) if name.startswith(ours)]
+        left = [name for name in found if int(name[len(ours) :].split("-")[0]) <= epoch]
+    except (OSError, ValueError):
         return
     if left:
         import shutil

@@ -6,9 +6,14 @@ import os
 import signal
 
 
-def kill_stragglers(run_id: str) -> None:
-    """Kill every process that inherited the environment of this run's workers (Linux; elsewhere process groups have to do)."""
-    mark = b"\0BATCHMILL_RUN_ID=" + run_id.encode() + b"\0"
+def incarnation(run_id: str, epoch: int) -> str:
+    """The mark in the environment of one incarnation's workers: a run may be resumed while the guardian of the killed one still looks."""
+    return f"{run_id}/{epoch}"
+
+
+def kill_stragglers(run_id: str, epoch: int) -> None:
+    """Kill every process that inherited the environment of these workers (Linux; elsewhere process groups have to do)."""
+    mark = b"\0BATCHMILL_INCARNATION=" + incarnation(run_id, epoch).encode() + b"\0"
     try:
         names = os.listdir("/proc")
     except OSError:

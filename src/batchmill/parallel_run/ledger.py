@@ -61,6 +61,11 @@ class Segment:
     header: str | None = None
 
 
+def storable(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values with every text valid UTF-8: names of files and messages of scripts need not be, and SQLite takes nothing else."""
+    return tuple(value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values)
+
+
 class Ledger:
     """One run's ledger. Opened for writing by the coordinator that holds the run, read-only by everybody else."""
 
@@ -141,7 +146,7 @@ class Ledger:
         return None if row is None else row[0]
 
     def _put(self, key: str, value: str | None) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", storable((key, value)))
 
     def put(self, **values: str | None) -> None:
         """Set meta values (inside a transaction)."""
@@ -211,7 +216,8 @@ class Ledger:
         return letters
 
     def add_warning(self, text: str, mini_batch: int | None = None, worker: str | None = None) -> None:
-        self._connection.execute("INSERT INTO warnings (mini_batch, worker, text) VALUES (?,?,?)", (mini_batch, worker, text))
+        values = storable((mini_batch, worker, text))
+        self._connection.execute("INSERT INTO warnings (mini_batch, worker, text) VALUES (?,?,?)", values)
 
     def add_letter(
         self,
@@ -226,7 +232,7 @@ class Ledger:
         traceback: str | None,
         peak: int | None,
     ) -> DeadLetter:
-        values = (mini_batch, item, position, items_failed, attempt, worker, error_class, message, traceback, peak)
+        values = storable((mini_batch, item, position, items_failed, attempt, worker, error_class, message, traceback, peak))
         columns = "mini_batch, item, position, items_failed, attempt, worker, error_class, message, traceback, peak"
         cursor = self._connection.execute(f"INSERT INTO letters ({columns}) VALUES (?,?,?,?,?,?,?,?,?,?)", values)
         return DeadLetter(int(cursor.lastrowid or 0), *values)
@@ -240,7 +246,7 @@ class Ledger:
         columns = "mini_batch, piece_first, piece_count, attempt, node, worker, started, elapsed, run_seconds, status, items"
         self._connection.execute(
             f"INSERT INTO tries ({columns}, error_class, message, traceback, memory, peak) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            (*what, *times, *why),
+            storable((*what, *times, *why)),
         )
 
     def add_split(self, mini_batch: int, items: int, ok: int, *, ended: bool) -> None:
@@ -372,6 +378,8 @@ class Ledger:
             self.take_out(mini_batch)
         for first in single or ():
             self._connection.execute("DELETE FROM pieces WHERE mini_batch = ? AND first = ?", (mini_batch, first))
+        tries = other._connection.execute("SELECT * FROM tries WHERE mini_batch = ? ORDER BY id", (mini_batch,)).fetchall()
+        self._connection.executemany(f"INSERT INTO tries VALUES (NULL{',?' * 16})", [one[1:] for one in tries])
         if row is not None:
             self._connection.execute(f"INSERT INTO ranges VALUES ({marks})", row)
             return True
