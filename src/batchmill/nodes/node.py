@@ -307,8 +307,9 @@ class Node:
         chunk = self._feeder.finished(worker, message["lease"], message["mb"], 1)
         self._charge(worker, chunk, message["mb"], (piece[0], piece[1]) if piece else None, message, _facts(message))
         worker.failed += 1
-        if worker.failed > FAILURES_BEFORE_RENEWAL:
+        if worker.failed > FAILURES_BEFORE_RENEWAL and not worker.retiring:
             worker.retiring = True
+            self._feeder.void(worker, time.monotonic())
 
     def _charge(
         self,
