@@ -86,7 +86,12 @@ def shown(project: Project, run: str = "last") -> dict[str, Any]:
     return record
 
 
-def half_done(project: Project) -> bool:
-    """True once what does not wait at the gate is in the ledger."""
-    record = shown(project)
-    return bool(record) and record["counts"]["items"]["succeeded"] >= 20
+def until_half_done(project: Project, process: subprocess.Popen[str] | None = None) -> None:
+    """Wait until what does not wait at the gate is in the ledger."""
+
+    def half_done() -> bool:
+        assert process is None or process.poll() is None, process.communicate()
+        record = shown(project)
+        return bool(record) and record["counts"]["items"]["succeeded"] >= 20
+
+    until(half_done)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.conftest import NAMES, REFERENCE, Start, half_done, shown, until
+from tests.acceptance.conftest import NAMES, REFERENCE, Start, shown, until, until_half_done
 from tests.conftest import Project
 
 RUN = ("run", "score.py", "--input", "in", "--mini-batch-size", "3", "--workers", "2", "--output", "out")
@@ -18,7 +18,7 @@ RUN = ("run", "score.py", "--input", "in", "--mini-batch-size", "3", "--workers"
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_says_how_to_go_on_and_does(scored: Project, start: Start, number: int) -> None:
     process = start(*RUN, GATE=str(scored.folder / "gate"))
-    until(lambda: half_done(scored))
+    until_half_done(scored, process)
     os.killpg(process.pid, number)  # as a terminal does
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -35,7 +35,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_does(scored: Project, start: S
 
 def test_a_killed_run_is_interrupted_and_can_be_resumed(scored: Project, start: Start) -> None:
     process = start(*RUN, GATE=str(scored.folder / "gate"))
-    until(lambda: half_done(scored))
+    until_half_done(scored, process)
     process.kill()
     process.communicate(timeout=60)
     assert shown(scored)["status"] == "Interrupted"
@@ -73,7 +73,7 @@ def test_a_completed_run_says_so(scored: Project) -> None:
 def test_a_living_run_is_followed_to_its_end(scored: Project, start: Start) -> None:
     gate = scored.folder / "gate"
     run = scored.batchmill(*RUN, "--detach", env={"GATE": str(gate)}).stdout.strip()
-    until(lambda: half_done(scored))
+    until_half_done(scored)
     follower = start("resume", run)
     leaver = start("resume", run)
     for process in (follower, leaver):
@@ -93,7 +93,7 @@ def test_a_living_run_is_followed_to_its_end(scored: Project, start: Start) -> N
 def test_a_second_run_into_the_same_folder_is_refused_by_name(scored: Project, start: Start) -> None:
     gate = scored.folder / "gate"
     start(*RUN, "--name", "first", GATE=str(gate))
-    until(lambda: half_done(scored))
+    until_half_done(scored)
     second = scored.batchmill("run", "score.py", "--input", "in", "--output", "out")
     assert second.returncode == 2
     assert "is being written by run" in second.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from tests.acceptance.conftest import REFERENCE, Start, half_done, shown, until
+from tests.acceptance.conftest import REFERENCE, Start, shown, until_half_done
 from tests.conftest import Project
 
 
@@ -121,7 +121,7 @@ def test_logs_of_whom_there_is_none(scored: Project) -> None:
 def test_follow_prints_until_the_run_ends(scored: Project, start: Start) -> None:
     gate = scored.folder / "gate"
     start("run", "score.py", "--input", "in", "--mini-batch-size", "10", "--workers", "1", GATE=str(gate))
-    until(lambda: half_done(scored))
+    until_half_done(scored)
     follower = start("runs", "logs", "last", "--follow")
     assert follower.stdout is not None
     assert follower.stdout.readline() == "==> user/stdout/node0/process000.stdout.txt <==\n"
@@ -133,7 +133,7 @@ def test_follow_prints_until_the_run_ends(scored: Project, start: Start) -> None
 
 def test_cancel_then_resume(scored: Project, start: Start) -> None:
     process = start("run", "score.py", "--input", "in", "--mini-batch-size", "3", "--output", "out", GATE=str(scored.folder / "gate"))
-    until(lambda: half_done(scored))
+    until_half_done(scored, process)
     ended = scored.batchmill("runs", "cancel", "last")
     assert ended.returncode == 0, ended.stderr
     assert "is canceled" in ended.stderr
@@ -158,7 +158,7 @@ def test_remove(scored: Project) -> None:
 def test_a_living_run_is_not_removed(scored: Project, start: Start) -> None:
     gate = scored.folder / "gate"
     process = start("run", "score.py", "--input", "in", "--mini-batch-size", "3", GATE=str(gate))
-    until(lambda: half_done(scored))
+    until_half_done(scored, process)
     ended = scored.batchmill("runs", "remove", "last")
     assert ended.returncode == 1
     assert "Cancel it first" in ended.stderr
