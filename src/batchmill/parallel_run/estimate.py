@@ -201,6 +201,8 @@ def propose_size(cost: Cost, mean_items: float, items: int, work: Work) -> Propo
     least = math.inf if not cost.per_item else cost.fixed * (1 - OVERHEAD_SHARE) / (OVERHEAD_SHARE * cost.per_item)
     by_time = math.inf if not cost.per_item else max(1.0, (longest - cost.fixed) / cost.per_item)
     by_balance = max(1.0, items / (MINI_BATCHES_PER_WORKER * work.workers))
+    if cost.fixed > longest / 2:
+        return Proposal(work.size, f"a mini-batch takes {_seconds(cost.fixed)} of its {_seconds(seconds)} whatever its size")
     if seconds > longest:
         wanted, reason = by_time, f"a mini-batch takes {seconds:.1f} s; shorter ones lose less with a process and stay clear of time limits"
     elif share > OVERHEAD_SHARE:

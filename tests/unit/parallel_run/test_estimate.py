@@ -128,6 +128,11 @@ def test_long_mini_batches_are_made_shorter() -> None:
     assert "a mini-batch takes 100.0 s" in found.reason
 
 
+@pytest.mark.parametrize("cost", [Cost(30.0, 0.0), Cost(6.0, 1.0), Cost(0.0, 0.0)])
+def test_a_size_that_changes_nothing_is_kept(cost: Cost) -> None:
+    assert propose_size(cost, 10, 10_000, WORK).value == 10
+
+
 def test_every_worker_gets_its_part() -> None:
     found = propose_size(Cost(0.0002, 0.01), 100, 200, replace(WORK, mini_batches=2, items=200, size=100))
     assert found.value == 20
