@@ -93,7 +93,6 @@ class Coordinator:
         self.epoch = self.ledger.claim()
         self._put_ballast()
         self.folder.cancel_request.unlink(missing_ok=True)
-        self._was_in = os.getcwd()
         try:
             self._start_reserve()
             self._plan_and_snapshot()
@@ -136,11 +135,12 @@ class Coordinator:
             take_snapshot(Path(self.description["script"]), self.source_folder(), self.folder.snapshot)
             (self.folder.snapshot / ".complete").touch()
         if not (self.folder.plan / "plan.json").exists():
+            was_in = os.getcwd()
             os.chdir(self.description["folder"])
             try:
                 make_plan(self.settings, self.folder.plan, progress=self.progress.planning)
             finally:
-                os.chdir(self._was_in)
+                os.chdir(was_in)
         self.plan = PlanFile(str(self.folder.plan))
         if self.plan.mini_batches == 0:
             raise InputError("The inputs hold no items.", cure="Check --input; nothing was started.")

@@ -63,16 +63,16 @@ class Feeder:
 
     def add(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
-            self._tasks.append(task)
-            if self._prefetcher is not None:
+            if self._prefetcher is not None and not self._needs(task.first, task.piece):
                 self._prefetcher.want(task.first, task.count)
+            self._tasks.append(task)
         self._asked = False
 
     def take_back(self) -> list[Task]:
         """Everything no worker holds; it will run elsewhere, if anywhere."""
         tasks, self._tasks = list(self._tasks), deque()
         for task in tasks:
-            self._release(task.first, task.count)
+            self._release(task.first, task.count, task.piece)
         return tasks
 
     @property
@@ -195,7 +195,7 @@ class Feeder:
         seconds = max(1e-7, (now - worker.last_news) / count)
         worker.last_news = now
         self._seconds = seconds if self._seconds is None else SMOOTHING * seconds + (1 - SMOOTHING) * self._seconds
-        self._release(first, count)
+        self._release(first, count, chunk.piece)
         return chunk
 
     def holder(self, worker: WorkerProcess, mini_batch: int) -> Chunk | None:
@@ -205,16 +205,23 @@ class Feeder:
         """The worker is gone: everything it still held."""
         chunks, worker.chunks = worker.chunks, []
         for chunk in chunks:
-            self._release(chunk.first, chunk.count)
+            self._release(chunk.first, chunk.count, chunk.piece)
         if self._alone is worker:
             self._alone = None
         return chunks
 
-    def _release(self, first: int, count: int) -> None:
-        if self._prefetcher is not None:
+    def _release(self, first: int, count: int, piece: tuple[int, int] | None) -> None:
+        if self._prefetcher is not None and not self._needs(first, piece):
             for mini_batch in range(first, first + count):
                 self._ready.pop(mini_batch, None)
                 self._prefetcher.done(mini_batch)
+
+    def _needs(self, mini_batch: int, piece: tuple[int, int] | None) -> bool:
+        """Other pieces of a bisected mini-batch may be queued or with a worker: its items are fetched once, and stay until the last."""
+        if piece is None:
+            return False
+        held = (chunk for worker in self._node.workers.values() for chunk in worker.chunks)
+        return any(other.piece is not None and other.first == mini_batch for other in (*self._tasks, *held))
 
     # --- taking back what was not begun -----------------------------------------------------------------------------------------
 
@@ -226,10 +233,15 @@ class Feeder:
             return
         voided = self._node.slots.get(busiest.slot, VOID) >= busiest.chunks[-1].serial
         if busiest.limited is None or not voided:
-            busiest.limited = now
-            self._node.slots.set(busiest.slot, VOID, busiest.chunks[-1].serial)
+            self.void(busiest, now)
         elif now - busiest.limited > GRACE:
             self._settle_void(busiest)
+
+    def void(self, worker: WorkerProcess, now: float) -> None:
+        """Ask for everything back that the worker has not begun."""
+        if worker.chunks:
+            worker.limited = now
+            self._node.slots.set(worker.slot, VOID, worker.chunks[-1].serial)
 
     def _settle_void(self, worker: WorkerProcess) -> None:
         position = self._node.position(worker)
@@ -276,7 +288,7 @@ def _cache_folder(config: NodeConfig, node: str) -> Path:
         return on_disk
     from batchmill.storage.prefetch import choose_cache_folder
 
-    return Path(choose_cache_folder(f"{config.run_id}-{node}", config.cache_bytes, on_disk))
+    return Path(choose_cache_folder(f"{config.run_id}-{config.epoch}-{node}", config.cache_bytes, on_disk))
 
 
 def _outstanding(worker: WorkerProcess) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import selectors
+import signal
+import threading
 import time
 from collections.abc import Iterable, Sequence
 
@@ -23,6 +25,8 @@ class LocalEngine:
     """
 
     def __init__(self, config: NodeConfig, reserve: Reserve | None = None) -> None:
+        if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited from whoever started us; the kernel would hide how workers end
         self._config = config
         self._selector = selectors.DefaultSelector()
         folder = config.run_folder / "slots"

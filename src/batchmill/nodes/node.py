@@ -147,6 +147,12 @@ class Node:
 
     def give(self, tasks: Iterable[Task]) -> None:
         self._feeder.add(tasks)
+        if self._gave_up:  # it had asked for them while it still had workers
+            self._give_back()
+
+    def _give_back(self) -> None:
+        for task in self._feeder.take_back():
+            self._outcomes.append(Returned(self.name, task.token, task.first, task.count, task.piece))
 
     def finish(self) -> None:
         """No more work will come: let every worker call shutdown() and end."""
@@ -440,8 +446,7 @@ class Node:
             if not self.workers and not self._gave_up:
                 self._gave_up = True
                 self._signals.append(NodeGaveUp(self.name, self._last_failure))
-                for task in self._feeder.take_back():
-                    self._outcomes.append(Returned(self.name, task.token, task.first, task.count, task.piece))
+                self._give_back()
             return
         if self._free_slots:
             self._start_one()
