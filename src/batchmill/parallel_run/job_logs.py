@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from batchmill.parallel_run.job import Ending
 from batchmill.parallel_run.ledger import Ledger
@@ -25,6 +24,8 @@ COLUMNS = (
 )
 
 NEEDS_QUOTES = frozenset(',"\n\r')
+
+WARNINGS = 100
 
 README = """What lies here
   job_progress_overview.<hour>.txt          progress, a line now and then
@@ -55,10 +56,10 @@ def write_job_logs(ledger: Ledger, folder: RunFolder, plan: PlanFile, settings: 
     logs = folder.logs
     (logs / "readme.txt").write_text(README)
     _write_processed(ledger, logs / "sys" / "job_report", plan)
-    (logs / "job_result.txt").write_text(_result(folder, settings, ending))
+    (logs / "job_result.txt").write_text(_result(folder, settings, ending, ledger.warnings()), encoding="utf-8", errors="backslashreplace")
     error = logs / "job_error.txt"
     if ending.status is RunStatus.FAILED:
-        error.write_text(_error(ledger, ending))
+        error.write_text(_error(ledger, ending), encoding="utf-8", errors="backslashreplace")
     else:
         error.unlink(missing_ok=True)
     if not (logs / "user" / "error.txt").exists():
@@ -66,7 +67,7 @@ def write_job_logs(ledger: Ledger, folder: RunFolder, plan: PlanFile, settings: 
         (logs / "user" / "error.txt").touch()
 
 
-def _result(folder: RunFolder, settings: RunSettings, ending: Ending) -> str:
+def _result(folder: RunFolder, settings: RunSettings, ending: Ending, warnings: list[tuple[int | None, str | None, str]]) -> str:
     items, batches = ending.counts.items, ending.counts.mini_batches
     lines = [
         f"The job {folder.id} ended as {ending.status.value}.",
@@ -79,6 +80,11 @@ def _result(folder: RunFolder, settings: RunSettings, ending: Ending) -> str:
         if items.failed or ending.error
         else "Nothing failed.",
     ]
+    lines += [
+        f"Warning: {text if mini_batch is None else f'mini-batch {mini_batch}: {text}'}" for mini_batch, _, text in warnings[:WARNINGS]
+    ]
+    if len(warnings) > WARNINGS:
+        lines.append(f"... and {len(warnings) - WARNINGS} more warnings, all in ledger.sqlite.")
     return "\n".join(lines) + "\n"
 
 
@@ -102,14 +108,12 @@ def _error(ledger: Ledger, ending: Ending) -> str:
 def _write_processed(ledger: Ledger, folder: Path, plan: PlanFile) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     processes: defaultdict[tuple[str, ...], _Sum] = defaultdict(_Sum)
-    tries: defaultdict[int, list[dict[str, Any]]] = defaultdict(list)
-    for one in ledger.tries():
-        tries[one["mini_batch"]].append(one)
+    tries = {mini_batch: count for mini_batch, count, _ in ledger.tries_of_whole()}
     with (folder / "processed_mini-batches.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         csv.writer(file, lineterminator="\n").writerow(COLUMNS)
         for first, _, node, worker, packed, _ in ledger.records():
             file.writelines(_done_lines(first, worker, packed, tries, plan, processes[node, worker]))
-        csv.writer(file, lineterminator="\n").writerows(_exceptional_rows(ledger, tries, plan, processes))
+        csv.writer(file, lineterminator="\n").writerows(_exceptional_rows(ledger, plan, processes))
     _write_summary(folder / "process_summary.csv", ("Node", "Process"), processes)
     nodes: defaultdict[tuple[str, ...], _Sum] = defaultdict(_Sum)
     for (node, _), total in processes.items():
@@ -119,7 +123,7 @@ def _write_processed(ledger: Ledger, folder: Path, plan: PlanFile) -> None:
     _write_summary(folder / "node_summary.csv", ("Node",), nodes)
 
 
-def _done_lines(first: int, worker: str, packed: bytes, tries: Mapping[int, list[Any]], plan: PlanFile, total: _Sum) -> Iterator[str]:
+def _done_lines(first: int, worker: str, packed: bytes, tries: Mapping[int, int], plan: PlanFile, total: _Sum) -> Iterator[str]:
     """Lines of successful mini-batches: there may be millions, so each costs a few microseconds and no object."""
     detail = plan.first_name if plan.header["kind"] == "files" and not plan.header.get("partition_keys") else partial(_detail, plan=plan)
     quoted = _quoted
@@ -133,7 +137,7 @@ def _done_lines(first: int, worker: str, packed: bytes, tries: Mapping[int, list
         total.succeeded += ok
         total.seconds += elapsed
         total.run_seconds += run_seconds
-        picked = 1 + len(tries[mini_batch]) if mini_batch in tries else 1
+        picked = 1 + tries.get(mini_batch, 0)
         seconds = f"{elapsed:.6f}"
         yield (
             f"{mini_batch},{picked},{worker},{stamp}.{int(began % 1 * 1e6):06d}Z,"
@@ -155,13 +159,11 @@ def _write_summary(path: Path, keys: tuple[str, ...], sums: Mapping[tuple[str, .
             writer.writerow((*key, one.mini_batches, one.items, one.succeeded, one.failed, f"{one.seconds:.6f}", f"{one.run_seconds:.6f}"))
 
 
-def _exceptional_rows(
-    ledger: Ledger, tries: Mapping[int, list[dict[str, Any]]], plan: PlanFile, processes: defaultdict[tuple[str, ...], _Sum]
-) -> Iterator[list[object]]:
+def _exceptional_rows(ledger: Ledger, plan: PlanFile, processes: defaultdict[tuple[str, ...], _Sum]) -> Iterator[list[object]]:
     """Rows of mini-batches that were bisected or failed."""
     exceptional = [(k, items, ok) for k, items, ok, ended in ledger.splits() if ended] + [(k, items, 0) for k, items in ledger.failed()]
     for mini_batch, items, ok in sorted(exceptional):
-        failures = tries[mini_batch]
+        failures = list(ledger.tries(mini_batch))
         last = failures[-1]
         seconds, run_seconds = sum(one["elapsed"] for one in failures), sum(one["run_seconds"] for one in failures)
         total = processes[last["node"], last["worker"]]
