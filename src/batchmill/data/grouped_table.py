@@ -10,16 +10,20 @@ import json
 import os
 from array import array
 from bisect import bisect_right
-from typing import TYPE_CHECKING, Any, Callable, Sequence
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence
 
-from batchmill.data.table_slice import FailedRow, TableSlice
+from batchmill.data.table_slice import FailedRow, TableSlice, to_frame
 from batchmill.errors import ReadError
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
 ROW_NUMBER = "__batchmill_row__"
 """The last column of a grouped table: the number of the row in its input."""
+WINDOW = 16_384
+WINDOW_BYTES = 32 << 20
+"""Rows, and at most bytes, that are made a frame at once for many keys."""
 FIRST_ROWS = "grouped.rows"
 """For each file (item) of the plan the number of its first row in its input; unsigned 64-bit numbers, as in memory."""
 
@@ -68,7 +72,9 @@ class GroupedTable:
             return self._place(number, at, item_of)
 
         unreadable: list[FailedRow] = [(count + n, kind, message) for n, (_, kind, message) in enumerate(failed)]
-        return TableSlice(table.remove_column(table.num_columns - 1), self._types[number], count + len(failed), unreadable, describe)
+        types = self._types[number]
+        whole = (lambda: file.frame(start, good, entry["rows"], types)) if file.may_share(types) and 0 < count <= WINDOW // 2 else None
+        return TableSlice(table.remove_column(table.num_columns - 1), types, count + len(failed), unreadable, describe, 0, whole)
 
     def _failed(self, number: int) -> list[tuple[int, str, str]]:
         with open(os.path.join(self._folder, failures_name(number)), encoding="utf-8") as file:
@@ -97,6 +103,35 @@ class _ArrowFile:
         self._reader = pa.ipc.open_file(pa.memory_map(path))
         self._starts = starts
         self._batch = (-1, None)
+        self._window: tuple[int, int, Any] = (0, 0, None)
+        self._shares: Optional[bool] = None
+
+    def may_share(self, types: Sequence[str]) -> bool:
+        """True where no cell is a Python object that a script could change under a later try."""
+        if self._shares is None:
+            import pyarrow as pa
+
+            nested = any(pa.types.is_nested(field.type) for field in self._reader.schema)
+            self._shares = not nested and "json" not in types
+        return self._shares
+
+    def frame(self, start: int, stop: int, rows: int, types: Sequence[str]) -> pd.DataFrame:
+        """Rows ``start`` to ``stop`` of all ``rows``, cut out of a frame of many more: making one for each key costs more than its rows."""
+        import pandas as pd
+
+        first, last, frame = self._window
+        if frame is None or start < first or stop > last:
+            table = self.rows(start, min(start + WINDOW, rows))
+            if table.nbytes > WINDOW_BYTES:
+                table = table.slice(0, stop - start)
+            frame = to_frame(table.remove_column(table.num_columns - 1), types)
+            first, last = start, start + table.num_rows
+            self._window = (first, last, frame)
+        part: pd.DataFrame = frame.iloc[start - first : stop - first]
+        if int(pd.__version__.partition(".")[0]) < 3:
+            part = part.copy()  # later ones copy by themselves when a script writes into its frame
+        part.index = pd.RangeIndex(stop - start)
+        return part
 
     def rows(self, start: int, stop: int) -> pa.Table:
         import pyarrow as pa
@@ -115,6 +150,7 @@ class _ArrowFile:
         return pa.Table.from_batches(pieces)
 
     def _get(self, n: int) -> Any:
-        if self._batch[0] != n:
-            self._batch = (n, self._reader.get_batch(n))
-        return self._batch[1]
+        batch = self._batch  # read once: another thread may put its own there
+        if batch[0] != n:
+            batch = self._batch = (n, self._reader.get_batch(n))
+        return batch[1]

@@ -117,6 +117,7 @@ class TableSource:
         self._thread_started = thread_started
         self._last: Optional[tuple[int, Any]] = None
         self._ahead: Optional[_ReadAhead] = None
+        self._mapped = bool(plan.header["table"]["grouped"])
 
     def read(self, mini_batch: int, first: int = 0, count: Optional[int] = None, known: Optional[dict[str, str]] = None) -> Slice:
         if known:
@@ -154,8 +155,8 @@ class TableSource:
         return self._reader.read(self._plan.mini_batch(mini_batch), self._plan.item)
 
     def ahead(self, mini_batch: int) -> None:
-        """Begin to read a mini-batch that will be asked for next."""
-        if self._ahead is None:
+        """Begin to read a mini-batch that will be asked for next (a mapped one is there: a thread would take longer)."""
+        if self._ahead is None and not self._mapped:
             self._ahead = _ReadAhead(mini_batch, self._read_now, self._began, self._ended, self._thread_started)
             self._ahead.start()
 

@@ -110,6 +110,19 @@ def test_other_formats_and_compressed_text(tmp_path: Path) -> None:
     assert grouped.batches()[0][1].frame().v.tolist() == [{"x": 1}, {"x": 1}]
 
 
+def test_frames_cut_from_a_shared_one_are_the_scripts_own(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_text("k,n,v\n" + "".join(f"{n % 7},{n},text {n}\n" for n in range(70)))
+    grouped = GroupedPlan(tmp_path / "plan", tmp_path / "1.csv", keys=["k"])
+    pieces = [piece for _, piece in grouped.batches()]
+    for piece in pieces:
+        frame = piece.frame()
+        pd.testing.assert_frame_equal(frame, piece.frame(0, piece.rows))  # made from the piece alone
+        frame.loc[:, "n"] = -1
+        frame["v"] = "spoilt"
+    assert [piece.frame().n.tolist() for piece in pieces] == [list(range(k, 70, 7)) for k in range(7)]
+    assert not any((piece.frame().v == "spoilt").any() for piece in pieces)
+
+
 def test_keys_from_the_path(tmp_path: Path) -> None:
     for user in ("bob", "ann"):
         (tmp_path / "in" / user).mkdir(parents=True)
