@@ -221,7 +221,8 @@ class Feeder:
         if piece is None:
             return False
         held = (chunk for worker in self._node.workers.values() for chunk in worker.chunks)
-        return any(other.piece is not None and other.first == mini_batch for other in (*self._tasks, *held))
+        others = [(task.first, task.piece) for task in self._tasks] + [(chunk.first, chunk.piece) for chunk in held]
+        return any(other is not None and first == mini_batch for first, other in others)
 
     # --- taking back what was not begun -----------------------------------------------------------------------------------------
 
