@@ -58,3 +58,13 @@ def test_one_line_and_nothing_left_behind(project: Project, case: str) -> None:
     assert message in ended.stderr
     assert sorted(project.folder.rglob("*")) == before
     assert not (project.home / "runs").exists() or list((project.home / "runs").iterdir()) == []
+
+
+def test_a_home_that_cannot_be_used(project: Project) -> None:
+    project.write({"score.py": "def run(mini_batch):\n    return mini_batch\n", "in/1.txt": "1", "file": ""})
+    home = {"BATCHMILL_HOME": str(project.folder / "file")}
+    ended = project.batchmill("run", "score.py", "--input", "in", env=home)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("Error: The batchmill home ")
+    assert len(ended.stderr.splitlines()) == 1
+    assert project.batchmill("runs", "list", "--json", env=home).stdout == "[]\n"

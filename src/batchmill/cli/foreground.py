@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from datetime import datetime
 
 from batchmill.cli.summary import tell_ending
 from batchmill.cli.terminal import tell
@@ -12,7 +13,7 @@ from batchmill.cli.watching import Watcher, watcher
 from batchmill.errors import BatchmillError
 from batchmill.parallel_run.run import Run
 from batchmill.parallel_run.run_folder import RunFolder, run_name
-from batchmill.records import RunStatus
+from batchmill.records import RunRecord, RunStatus
 
 INTERRUPTED = 130
 LOOK_EVERY = 0.2
@@ -28,9 +29,12 @@ def carry_out(folder: RunFolder, *, quiet: bool, as_json: bool) -> int:
         coordinator = Coordinator(folder, shown)
         coordinator.prepare()
         ending = coordinator.carry_out()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # before or after the work, during which the job itself ends in order
         shown.close()
-        tell(f"Interrupted. Go on: batchmill resume {folder.id}")
+        if Run(folder).status is RunStatus.COMPLETED:
+            tell(f"Interrupted. {title_of(folder)} is completed; only its logs are not.")
+        else:
+            tell(f"Interrupted. Go on: batchmill resume {folder.id}")
         return INTERRUPTED
     finally:
         shown.close()
@@ -46,7 +50,6 @@ def carry_out(folder: RunFolder, *, quiet: bool, as_json: bool) -> int:
 
 def follow(folder: RunFolder, *, quiet: bool, as_json: bool) -> int:
     """Watch a run that another process carries out, to its end; returns the exit code."""
-    began = time.monotonic()
     run = Run(folder)
     shown = watcher(title_of(folder), quiet=quiet)
     try:
@@ -59,7 +62,7 @@ def follow(folder: RunFolder, *, quiet: bool, as_json: bool) -> int:
         shown.close()
     record = run.record()
     if not quiet:
-        tell_ending(run, record.status, record.error, record.counts, time.monotonic() - began)
+        tell_ending(run, record.status, record.error, record.counts, _seconds(record))
     elif record.status is not RunStatus.COMPLETED:
         _tell_briefly(run, record.status, record.error)
     if as_json:
@@ -79,6 +82,12 @@ def _watch(run: Run, folder: RunFolder, shown: Watcher) -> None:
         else:
             shown.update(counts)
         time.sleep(LOOK_EVERY)
+
+
+def _seconds(record: RunRecord) -> float:
+    if record.started is None or record.ended is None:
+        return 0.0
+    return (datetime.fromisoformat(record.ended) - datetime.fromisoformat(record.started)).total_seconds()
 
 
 def _tell_briefly(run: Run, status: RunStatus, error: str | None) -> None:

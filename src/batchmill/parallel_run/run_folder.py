@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from batchmill.errors import RunBusyError, RunNotFoundError
+from batchmill.errors import OutputError, RunBusyError, RunNotFoundError
 from batchmill.parallel_run.events import ErrorFacts
 
 ERROR_LOG_LIMIT = 16 << 20
@@ -69,6 +69,11 @@ class RunFolder:
                 path.mkdir(parents=True)
             except FileExistsError:
                 continue
+            except OSError as error:
+                raise OutputError(
+                    f"The batchmill home {home()} cannot be used: {error.strerror}.",
+                    cure="Set BATCHMILL_HOME to a folder that can be written; nothing was started.",
+                ) from None
             folder = cls(path)
             for sub in (folder.parts, folder.slots, folder.logs):
                 sub.mkdir()
@@ -121,7 +126,7 @@ def all_runs() -> Iterator[RunFolder]:
     """All runs of this home, newest first."""
     try:
         names = sorted((entry.name for entry in os.scandir(runs_folder()) if entry.is_dir()), reverse=True)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     for name in names:
         folder = RunFolder(runs_folder() / name)
