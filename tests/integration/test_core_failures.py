@@ -209,3 +209,41 @@ def test_resume_from_a_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(gone)
     gone.rmdir()
     assert carry_out(folder).status is RunStatus.FAILED
+
+
+# --- what scripts say -----------------------------------------------------------------------------------------------------------
+
+
+def test_text_of_an_exception_is_kept_in_bounds(tmp_path: Path) -> None:
+    script = "def run(files):\n    raise ValueError('start' + 'x' * 5_000_000 + 'end')\n"
+    folder = new_run(tmp_path, script, inputs=write_items(tmp_path / "in", "a"), output_action="summary_only", run_max_try=1)
+    carry_out(folder)
+    (letter,) = Run(folder).errors()
+    assert letter.message.startswith("start")
+    assert letter.message.endswith("end")
+    assert "4990008 characters left out" in letter.message
+    assert "in run\n" in str(letter.traceback)
+    assert sum(path.stat().st_size for path in folder.path.rglob("*") if path.is_file()) < 2_000_000
+
+
+@pytest.mark.parametrize("text", ["garbage", "17", "{}"])
+def test_script_that_writes_into_every_descriptor_ends_as_protocol_lost(tmp_path: Path, text: str) -> None:
+    script = f"""
+import os, stat, time
+def run(files):
+    if "bad" in files[0]:
+        for descriptor in range(3, 300):
+            try:
+                if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                    os.write(descriptor, b"{text}\\n")
+            except OSError:
+                pass
+        time.sleep(30)
+    return files
+"""
+    inputs = write_items(tmp_path / "in", "a", "bad", "c")
+    folder = new_run(tmp_path, script, inputs=inputs, output=str(tmp_path / "out"), mini_batch_size=1, run_max_try=1)
+    ending = carry_out(folder)
+    assert (ending.status, ending.counts.items.succeeded, ending.counts.items.failed) == (RunStatus.COMPLETED, 2, 1)
+    (letter,) = Run(folder).errors()
+    assert letter.error_class == "WorkerProtocolLost"

@@ -197,9 +197,10 @@ class Node:
         dead = self._wait_status(worker) is not None
         for message in worker.receive():
             self._message(worker, message)
+        lost = worker.garbled or (worker.closed_pipe is not None and time.monotonic() - worker.closed_pipe > 0.2)
         if dead:
             self._reap(worker)
-        elif worker.closed_pipe is not None and worker.kill_reason is None and time.monotonic() - worker.closed_pipe > 0.2:
+        elif lost and worker.kill_reason is None:
             self.kill(worker, "protocol")
         elif worker.closed_pipe is not None:
             self._stop_listening(worker)

@@ -68,6 +68,8 @@ class WorkerProcess:
     peak: int | None = None
     limited: float | None = None
     closed_pipe: float | None = None
+    garbled: bool = False
+    """Something that is no message came through the pipe: the script writes to descriptors that are not its own."""
 
     @property
     def pid(self) -> int:
@@ -103,7 +105,16 @@ class WorkerProcess:
             return []
         lines = bytes(self.buffer[:end]).split(b"\n")
         del self.buffer[: end + 1]
-        return [json.loads(line) for line in lines]
+        messages: list[dict[str, Any]] = []
+        for line in lines if not self.garbled else ():
+            try:
+                message = json.loads(line)
+                message["m"]
+            except (ValueError, TypeError, KeyError):
+                self.garbled = True
+                break
+            messages.append(message)
+        return messages
 
     def signal_group(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # ended between look and signal

@@ -30,6 +30,8 @@ DELIVER_BYTES = 1 << 16
 FULL = (errno.ENOSPC, errno.EDQUOT)
 LEAST_FREE = 1 << 20
 TRACEBACK_LIMIT = 100_000
+MESSAGE_LIMIT = 10_000
+"""Characters of an exception's text that are kept: it goes into the ledger, the letters and the logs with every try."""
 
 
 class DiskFull(Exception):
@@ -424,8 +426,8 @@ class Worker:
         trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         return {
             "class": type(error).__name__,
-            "message": _text(error),
-            "traceback": trace[-TRACEBACK_LIMIT:],
+            "message": _shortened(_text(error), MESSAGE_LIMIT),
+            "traceback": _shortened(trace, TRACEBACK_LIMIT),
             "memory": isinstance(error, MemoryError),
             "peak": peak_memory(),
         }
@@ -436,6 +438,13 @@ def _text(error: BaseException) -> str:
         return str(error) or type(error).__name__
     except BaseException as second:
         return f"{type(error).__name__} (its text cannot be shown: {type(second).__name__})"
+
+
+def _shortened(text: str, limit: int) -> str:
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
 
 
 def _note(
