@@ -1,27 +1,47 @@
-"""Writes docs/reference from what the code declares: the settings and the error tree.
+"""Writes docs/reference from what the code declares: settings, commands, errors, and the tables of the ledger.
 
 ``python docs/generate.py`` writes the pages; the tests compare them with what would be written now.
 """
 
 from __future__ import annotations
 
+import re
+import sqlite3
 import types
 import typing
 from collections.abc import Iterator
 from pathlib import Path
 
+import typer
 from pydantic.fields import FieldInfo
 
 from batchmill import errors
+from batchmill.cli.main import make_app
+from batchmill.parallel_run.ledger import SCHEMA
 from batchmill.settings import Flag, RunSettings
 
 REFERENCE = Path(__file__).parent / "reference"
+TABLES = {
+    "meta": "Values by name: id, name, status, error, created, ended, counts, epoch, deaths, output_front, output_length, replay_pending.",
+    "ranges": "Consecutive mini-batches that one worker finished without trouble, with one packed record each (`packed`).",
+    "pieces": "The pieces of bisected mini-batches that have their fate; `part` is null where a single item failed.",
+    "splits": "Mini-batches that were bisected; `ended` is 1 once every item has its fate.",
+    "failed": "Mini-batches that failed as a whole.",
+    "tries": "Every failed try, also those that a later try made good; `piece_first` is null for whole mini-batches.",
+    "letters": "The dead letters; `replayed` is 1 once a replay has settled one.",
+    "warnings": "What was odd and failed nothing: more rows than items, a shutdown() that raised.",
+}
 GENERATED = "<!-- Written by docs/generate.py (make docs); change the declaration in the source, not this page. -->\n"
 
 
 def pages() -> dict[Path, str]:
     """Each generated page with its text."""
-    return {REFERENCE / "settings.md": settings_page(), REFERENCE / "errors.md": errors_page()}
+    return {
+        REFERENCE / "settings.md": settings_page(),
+        REFERENCE / "cli.md": cli_page(),
+        REFERENCE / "errors.md": errors_page(),
+        REFERENCE / "ledger.md": ledger_page(),
+    }
 
 
 def settings_page() -> str:
@@ -39,6 +59,64 @@ def settings_page() -> str:
         text.append(f"## {group}\n")
         text.append("\n".join([_row("Keyword", "Option", "Value", "Default", "Meaning"), "|---|---|---|---|---|", *rows]) + "\n")
     return "\n".join(text)
+
+
+def cli_page() -> str:
+    """Every command with its own arguments and options; the settings of a run have their own page."""
+    settings = set(RunSettings.model_fields)
+    text = [
+        GENERATED,
+        "# Commands\n",
+        "Each command explains itself with `--help`. A RUN is an id, a unique prefix of one, a name or `last`.\n",
+    ]
+    for path, command in _commands(typer.main.get_command(make_app()), "batchmill"):
+        text.append(f"## {path}\n")
+        text.append("\n\n".join(_help(part) for part in (command.help or "").split("\n\n") if part.strip()) + "\n")
+        if any(parameter.name in settings - {"script"} for parameter in command.params):
+            text.append("Takes every option of the [settings of a run](settings.md), and `-- ARGS` for the entry script. Beside them:\n")
+        own = [parameter for parameter in command.params if parameter.name not in settings and parameter.name != "help"]
+        rows = [_row(f"`{_spelling(parameter)}`", _help(getattr(parameter, "help", None) or "")) for parameter in own]
+        if rows:
+            text.append("\n".join([_row("Argument or option", "Meaning"), "|---|---|", *rows]) + "\n")
+    return "\n".join(text)
+
+
+def _commands(command: typing.Any, path: str) -> Iterator[tuple[str, typing.Any]]:
+    for name, child in getattr(command, "commands", {}).items():
+        if hasattr(child, "commands"):
+            yield from _commands(child, f"{path} {name}")
+        else:
+            yield f"{path} {name}", child
+
+
+def _spelling(parameter: typing.Any) -> str:
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar or parameter.name)
+    names = ", ".join([*parameter.opts, *parameter.secondary_opts])
+    return names if parameter.is_flag else f"{names} {parameter.metavar or parameter.name.upper()}"
+
+
+def _help(text: str) -> str:
+    """Help texts are written for Rich: without its marks, in one line."""
+    return " ".join(re.sub(r"\\?\[/?dim\]", "", text).replace("\\[", "[").split())
+
+
+def ledger_page() -> str:
+    """The tables of the ledger, as SQLite knows them."""
+    connection = sqlite3.connect(":memory:")
+    connection.executescript(SCHEMA)
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rootpage")]
+    rows = []
+    for name in names:
+        columns = ", ".join(f"`{row[1]}`" for row in connection.execute(f"PRAGMA table_info({name})"))
+        rows.append(_row(f"`{name}`", TABLES[name], columns))
+    connection.close()
+    intro = (
+        "`ledger.sqlite` of a [run folder](run-folder.md) may be read with any SQLite client while the run goes on. "
+        "[How it is written](../design/ledger.md) is another page.\n"
+    )
+    head = [_row("Table", "Holds", "Columns"), "|---|---|---|"]
+    return "\n".join([GENERATED, "# Tables of the ledger\n", intro, "\n".join(head + rows) + "\n"])
 
 
 def errors_page() -> str:
