@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from batchmill.errors import StoreError
 from batchmill.nodes.coordinator import Coordinator
+from batchmill.nodes.feeding import known_failures
 from batchmill.nodes.guardian import Guardian
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.replay import replay
@@ -22,6 +24,7 @@ from batchmill.parallel_run.run import Run, create_run
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.records import RunStatus
 from batchmill.settings import RunSettings
+from batchmill.storage.prefetch import Failure
 from batchmill.worker.slots import PID, PID_START, Slots
 from tests.conftest import BATCHMILL, Project
 from tests.integration.conftest import Bucket
@@ -247,3 +250,27 @@ def run(files):
     assert (ending.status, ending.counts.items.succeeded, ending.counts.items.failed) == (RunStatus.COMPLETED, 2, 1)
     (letter,) = Run(folder).errors()
     assert letter.error_class == "WorkerProtocolLost"
+
+
+def test_exception_that_never_tells_its_text_is_a_timeout(tmp_path: Path) -> None:
+    script = """
+import time
+class Silent(Exception):
+    def __str__(self):
+        time.sleep(300)
+def run(files):
+    if "bad" in files[0]:
+        raise Silent()
+    return files
+"""
+    inputs = write_items(tmp_path / "in", "a", "bad", "c")
+    limits = {"mini_batch_size": 1, "run_max_try": 1, "run_invocation_timeout": 1, "progress_update_timeout": 60}
+    folder = new_run(tmp_path, script, inputs=inputs, output=str(tmp_path / "out"), **limits)
+    assert carry_out(folder).counts.items.succeeded == 2
+    (letter,) = Run(folder).errors()
+    assert (letter.error_class, letter.item) == ("RunTimeout", f"{inputs}/bad")
+
+
+def test_items_that_a_store_refuses_keep_the_class_of_their_error() -> None:
+    refused = Failure.of(StoreError("The store refuses s3://b/x.", cure="Look at its rights."))
+    assert known_failures({3: refused})["3"][0] == "StoreError"

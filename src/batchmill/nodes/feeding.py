@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -132,9 +132,7 @@ class Feeder:
         rest = task.count - size
         if rest:
             self._tasks.appendleft(Task(task.token, task.first + size, rest, None, task.alone))
-        unreadable = {
-            str(k): {str(i): text for i, text in self._ready[k].items()} for k in range(task.first, task.first + size) if self._ready.get(k)
-        }
+        unreadable = {str(k): known_failures(self._ready[k]) for k in range(task.first, task.first + size) if self._ready.get(k)}
         if task.piece is None:
             message: dict[str, Any] = {"m": "lease", "lease": chunk.serial, "first": task.first, "count": size}
         else:
@@ -290,6 +288,11 @@ def _cache_folder(config: NodeConfig, node: str) -> Path:
     from batchmill.storage.prefetch import choose_cache_folder
 
     return Path(choose_cache_folder(f"{config.run_id}-{config.epoch}-{node}", config.cache_bytes, on_disk))
+
+
+def known_failures(failures: Mapping[int, str]) -> dict[str, Sequence[str]]:
+    """Items that could not be fetched, as a worker is told: position -> error class, message."""
+    return {str(position): (getattr(failure, "error_class", "ReadError"), str(failure)) for position, failure in failures.items()}
 
 
 def _outstanding(worker: WorkerProcess) -> int:

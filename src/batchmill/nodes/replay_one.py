@@ -14,6 +14,7 @@ from types import TracebackType
 
 from batchmill.errors import UsageError
 from batchmill.nodes.coordinator import Coordinator
+from batchmill.nodes.feeding import known_failures
 from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.node import worker_environment
 from batchmill.parallel_run.events import NodeConfig
@@ -119,7 +120,7 @@ def _read(folder: RunFolder, config: NodeConfig, mini_batch: int, room: Path) ->
     while not (ready := prefetcher.ready()):  # ends in any case: every fetch has its own time limit
         arrived.wait(config.retry_timeout)
         arrived.clear()
-    known = {str(position): message for position, message in ready[0][1].items()}
+    known = known_failures(ready[0][1])
     return source_of(plan, unchecked=True).read(mini_batch, 0, None, known)
 
 

@@ -21,7 +21,7 @@ from batchmill.worker.process import die_with_parent, dump_stacks_into, peak_mem
 from batchmill.worker.results import count_rows, to_rows
 from batchmill.worker.script import MiniBatchContext, MiniBatchDataset, UserScript
 from batchmill.worker.slots import Slots
-from batchmill.worker.source import FileSource, RankSource, Slice, TableSource
+from batchmill.worker.source import FileSource, Known, RankSource, Slice, TableSource
 
 DELIVER_EVERY = 0.05
 """Seconds between two messages about finished mini-batches: the longest that a finished one can be lost with its process."""
@@ -235,7 +235,7 @@ class Worker:
         delivery: Delivery,
         mini_batch: int,
         piece: Optional[tuple[int, int]],
-        known: Optional[dict[str, str]],
+        known: Optional[Known],
         following: Optional[int],
     ) -> bool:
         """Read, run and append one mini-batch or piece; False when this try failed (and was reported)."""
@@ -271,6 +271,7 @@ class Worker:
         except ProtocolLost:
             raise
         except BaseException as error:
+            facts = self._describe(error)  # asks the script's own exception for its text: within the bound of run()
             self._check_descriptors()
             view[base + slot_fields.PHASE] = slot_fields.IDLE
             view[base + slot_fields.RUNNING] = slot_fields.NONE
@@ -278,7 +279,7 @@ class Worker:
                 self._give_up_full(delivery)
             self._deliver(delivery)
             self._report_failure(
-                delivery.lease, mini_batch, piece, part, status, error, time.monotonic() - clock, max(0.0, time.monotonic() - called)
+                delivery.lease, mini_batch, piece, part, status, facts, time.monotonic() - clock, max(0.0, time.monotonic() - called)
             )
             return False
         data = rows.data if rows else b""
@@ -402,7 +403,7 @@ class Worker:
         piece: Optional[tuple[int, int]],
         part: Optional[Slice],
         status: str,
-        error: BaseException,
+        facts: dict[str, Any],
         elapsed: float,
         run_seconds: float,
     ) -> None:
@@ -414,7 +415,7 @@ class Worker:
             "status": status,
             "elapsed": elapsed,
             "run_seconds": run_seconds if status == "RUN_EXCEPTION" else 0.0,
-            **self._describe(error),
+            **facts,
         }
         if part is not None and part.items == 1:
             message["item"] = part.name(part.first)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Sequence
 
 from batchmill.worker.plan_file import PlanFile
 
 Unreadable = tuple[int, str, str]
 """Position in the mini-batch, error class, message."""
+
+Known = dict[str, Sequence[str]]
+"""Items that the node could not fetch: position in the mini-batch -> error class, message."""
 
 
 class Slice:
@@ -51,14 +54,15 @@ class FileSource:
         self._keyed = bool(plan.header.get("partition_keys"))
         self._unchecked = unchecked
 
-    def read(self, mini_batch: int, first: int = 0, count: Optional[int] = None, known: Optional[dict[str, str]] = None) -> Slice:
+    def read(self, mini_batch: int, first: int = 0, count: Optional[int] = None, known: Optional[Known] = None) -> Slice:
         listed = self._plan.paths(mini_batch, first, count)
         unreadable: list[Unreadable] = []
         paths = []
         stat = os.stat
         for position, (path, size, mtime_ns) in enumerate(listed, first):
             if known and str(position) in known:
-                unreadable.append((position, "ItemChangedError", known[str(position)]))
+                error_class, message = known[str(position)]
+                unreadable.append((position, error_class, message))
                 continue
             try:
                 status = stat(path)
@@ -95,7 +99,7 @@ class FileSource:
 class RankSource:
     """No input: run() gets the number of the mini-batch (Azure ML: ``--rank_mini_batch_count``)."""
 
-    def read(self, mini_batch: int, first: int = 0, count: Optional[int] = None, known: Optional[dict[str, str]] = None) -> Slice:
+    def read(self, mini_batch: int, first: int = 0, count: Optional[int] = None, known: Optional[Known] = None) -> Slice:
         return Slice(mini_batch, 1, 0, [], [], lambda position: f"rank {mini_batch}")
 
     def ahead(self, mini_batch: int) -> None:
@@ -119,11 +123,11 @@ class TableSource:
         self._ahead: Optional[_ReadAhead] = None
         self._mapped = bool(plan.header["table"]["grouped"])
 
-    def read(self, mini_batch: int, first: int = 0, count: Optional[int] = None, known: Optional[dict[str, str]] = None) -> Slice:
+    def read(self, mini_batch: int, first: int = 0, count: Optional[int] = None, known: Optional[Known] = None) -> Slice:
         if known:
             from batchmill.errors import ReadError
 
-            raise ReadError(next(iter(known.values())))
+            raise ReadError(next(iter(known.values()))[1])
         plan = self._plan.mini_batch(mini_batch)
         table = self._table(mini_batch)
         frame = table.frame(first, count)
