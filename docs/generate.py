@@ -112,7 +112,7 @@ def ledger_page() -> str:
         rows.append(_row(f"`{name}`", TABLES[name], columns))
     connection.close()
     intro = (
-        "`ledger.sqlite` of a [run folder](run-folder.md) may be read with any SQLite client while the run goes on. "
+        "`ledger.sqlite` of a [run folder](run-folder.md) may be read with any SQLite client while the run goes on.\n"
         "[How it is written](../design/ledger.md) is another page.\n"
     )
     head = [_row("Table", "Holds", "Columns"), "|---|---|---|"]

@@ -11,6 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)(?:#[^)]*)?\)")
+SECTION = re.compile(r"\[[^\]]*\]\(([^)#\s]*)#([^)]*)\)")
+HEADING = re.compile(r"^#+ (.*)$", re.MULTILINE)
 
 
 def test_generated_pages_are_current() -> None:
@@ -22,6 +24,26 @@ def test_generated_pages_are_current() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     links = [link for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link]
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_to_sections_lead_somewhere(page: Path) -> None:
+    for target, section in SECTION.findall(page.read_text(encoding="utf-8")):
+        if "://" not in target:
+            headings = HEADING.findall((page.parent / target if target else page).read_text(encoding="utf-8"))
+            assert section in {_anchor(heading) for heading in headings}, f"{page.name}: {target}#{section}"
+
+
+def _anchor(heading: str) -> str:
+    """As code hosts make it: small letters, signs dropped, blanks as hyphens."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_lines_are_of_readable_length() -> None:
+    for page in PAGES:
+        text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        long = [line for line in text.splitlines() if len(line) > 140 and not line.startswith("|")]
+        assert long == [], f"{page.relative_to(ROOT)} has lines of more than 140 characters"
 
 
 def test_every_page_is_linked_to() -> None:
