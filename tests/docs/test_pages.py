@@ -39,6 +39,16 @@ def _anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
+def test_every_module_carries_a_noun_of_the_glossary() -> None:
+    rooms = ("storage", "data", "worker", "parallel_run", "nodes", "testing")
+    folder = ROOT / "src" / "batchmill"
+    modules = {f"{room}.{path.stem}" for room in rooms for path in (folder / room).glob("*.py") if not path.stem.startswith("__")}
+    rows = [line for line in (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    named = [name for row in rows for name in re.findall(r"`(\w+\.\w+)`", row.split(" | ")[-1])]
+    assert sorted(named) == sorted(set(named)), "a module carries one noun"
+    assert set(named) == modules, "docs/glossary.md: give a new module's noun a line, or add the module to the line of its noun"
+
+
 def test_lines_are_of_readable_length() -> None:
     for page in PAGES:
         text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
