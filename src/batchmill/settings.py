@@ -231,14 +231,14 @@ class RunSettings(BaseModel):
 
 def _sentence(problem: Any) -> str:
     name = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] == "extra_forbidden":
         return f"There is no setting '{name}'."
     if problem["type"] == "missing":
         return f"Setting '{name}' is required."
     if not name:
         return message.rstrip(".") + "."
-    rule: str = message if message.startswith("Parameter") else message[:1].lower() + message[1:]
+    rule = message if message.startswith("Parameter") else message[:1].lower() + message[1:]
     return f"Setting '{name}' has the value {problem['input']!r}: {rule}."
 
 

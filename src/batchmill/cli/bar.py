@@ -40,6 +40,11 @@ class Bar:
         if self._due():
             self._draw(Text(f"{self._title}: {found:,} items listed", style="dim"))
 
+    def announce(self, text: str) -> None:
+        """A line of its own, above the bar."""
+        self.close()
+        self._console.print(Text(f"{self._title}: {text}"), soft_wrap=True)
+
     def started(self, counts: Counts) -> None:
         """The plan is made."""
         self.close()

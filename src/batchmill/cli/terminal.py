@@ -56,7 +56,11 @@ def short_path(path: str | Path) -> str:
     text = str(path)
     if "://" in text or not os.path.isabs(text):
         return text
-    return str(Path(text).relative_to(Path.cwd())) if Path(text).is_relative_to(Path.cwd()) else text
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:
+        return text  # the current folder is gone
+    return str(Path(text).relative_to(here)) if Path(text).is_relative_to(here) else text
 
 
 def local_time(text: str | None) -> str:

@@ -42,6 +42,10 @@ class Lines:
         if self._due():
             tell(f"{self._title}: {number(found)} items listed")
 
+    def announce(self, text: str) -> None:
+        """Say it at once."""
+        tell(f"{self._title}: {text}")
+
     def started(self, counts: Counts) -> None:
         """The plan is made."""
         tell(opening(self._title, counts))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from array import array
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 
@@ -130,6 +129,8 @@ class PathList:
             return next(list_objects(replace(self.location, name=name.decode())))
 
         waiting = iter(names)
+        from concurrent.futures import ThreadPoolExecutor
+
         with ThreadPoolExecutor(HEADS_AT_ONCE) as threads:
             while some := list(islice(waiting, BATCH // 16)):
                 chunks = list(threads.map(head, some))

@@ -98,8 +98,11 @@ class Coordinator:
             self._plan_and_snapshot()
         except BaseException as error:
             self._end_reserve()
-            if new and isinstance(error, BatchmillError):
+            if new and isinstance(error, (BatchmillError, OSError)):
                 self.discard()
+            if isinstance(error, OSError):
+                where = f" ({error.filename})" if error.filename else ""
+                raise UsageError(f"The run cannot begin: {error.strerror}{where}.", cure="Nothing was started.") from error
             raise
 
     def _start_reserve(self) -> None:
@@ -138,7 +141,7 @@ class Coordinator:
             was_in = os.getcwd()
             os.chdir(self.description["folder"])
             try:
-                make_plan(self.settings, self.folder.plan, progress=self.progress.planning)
+                make_plan(self.settings, self.folder.plan, progress=self.progress.planning, announce=self.progress.announce)
             finally:
                 os.chdir(was_in)
         self.plan = PlanFile(str(self.folder.plan))
@@ -162,7 +165,10 @@ class Coordinator:
     def carry_out(self) -> Ending:
         """Run the prepared job to its end; the ending is in the ledger and in the logs when this returns."""
         try:
-            job = self._job()
+            try:
+                job = self._job()
+            except OSError as error:
+                return self._not_started(error)
             ending = job.run()
             return self._conclude(job, ending)
         finally:
@@ -170,6 +176,16 @@ class Coordinator:
             self.ledger.close()
             self.target.release()
             self.folder.unlock()
+
+    def _not_started(self, error: OSError) -> Ending:
+        """The machine gives no process, descriptor or space for the workers."""
+        cause = (
+            f"The worker processes cannot be started: {error.strerror}. Give the run more of it, then: batchmill resume {self.folder.id}"
+        )
+        ending = Ending(RunStatus.FAILED, cause, self.ledger.counts())
+        self.ledger.end(ending.status, ending.error, ending.counts)
+        self.progress.ended(ending.status, ending.counts, ending.error)
+        return ending
 
     def _conclude(self, job: Job, ending: Ending) -> Ending:
         (self.folder.path / "ballast").unlink(missing_ok=True)

@@ -19,6 +19,9 @@ class Progress(Protocol):
     def planning(self, found: int) -> None:
         """So many items have been listed."""
 
+    def announce(self, text: str) -> None:
+        """Something a person should know before it takes its time, such as the disk that grouping needs."""
+
     def started(self, counts: Counts) -> None:
         """The plan is made; work begins."""
 
@@ -33,6 +36,9 @@ class Silent:
     """Shows nothing."""
 
     def planning(self, found: int) -> None:
+        pass
+
+    def announce(self, text: str) -> None:
         pass
 
     def started(self, counts: Counts) -> None:

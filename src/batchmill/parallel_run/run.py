@@ -18,6 +18,7 @@ from batchmill.parallel_run.run_folder import RunFolder, find_run
 from batchmill.parallel_run.snapshot import check_script
 from batchmill.records import Counts, DeadLetter, RunRecord, RunStatus
 from batchmill.settings import RunSettings
+from batchmill.storage.files import atomic_write
 
 COORDINATOR = "batchmill.nodes.coordinator"
 POLL = 0.05
@@ -90,9 +91,7 @@ def write_description(folder: RunFolder, settings: RunSettings, script: Path, ou
         "folder": os.getcwd(),
         "settings": settings.model_dump(mode="json"),
     }
-    temporary = folder.path / "settings.tmp"
-    temporary.write_text(json.dumps(description, indent=1))
-    temporary.rename(folder.settings)
+    atomic_write(folder.settings, json.dumps(description, indent=1))
     return name
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -64,7 +63,7 @@ class RunFolder:
     def create(cls) -> RunFolder:
         """A new, empty run folder with an id that sorts by time."""
         while True:
-            path = runs_folder() / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(3)}"
+            path = runs_folder() / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(3).hex()}"
             try:
                 path.mkdir(parents=True)
             except FileExistsError:

@@ -331,6 +331,9 @@ class Worker:
         for row, message in refused:
             name = part.name(part.first + row) if count == part.items else None
             delivery.notes.append(_note(mini_batch, piece, name, part.first + row if name else None, 1, "OutputEncodingError", message))
+        if part.nulled:
+            text = f"{part.nulled} cells did not fit the type of their column and were made null."
+            delivery.notes.append({"mb": mini_batch, "warning": text})
         if count > part.given:
             text = f"run() returned {count} rows for {part.given} items; all are written and every item counts as succeeded."
             delivery.notes.append({"mb": mini_batch, "warning": text})

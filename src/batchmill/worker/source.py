@@ -21,7 +21,7 @@ class Slice:
     ``items`` counts all items of the slice; ``given`` those that could be read and are handed to run().
     """
 
-    __slots__ = ("first", "given", "items", "keys", "name", "paths", "unreadable", "value")
+    __slots__ = ("first", "given", "items", "keys", "name", "nulled", "paths", "unreadable", "value")
 
     def __init__(
         self,
@@ -41,6 +41,8 @@ class Slice:
         self.paths = paths
         self.name = name
         self.keys = keys
+        self.nulled = 0
+        """Cells that did not fit their column's type and were made null (``--unparsable null``)."""
 
 
 class FileSource:
@@ -134,7 +136,9 @@ class TableSource:
         whole = table.rows if count is None else count
         failed = [entry for entry in table.failed if first <= entry[0] < first + whole]
         paths = [self._plan.item(n).path for n in plan.items]
-        return Slice(frame, whole, first, failed, paths, table.describe, plan.keys)
+        part = Slice(frame, whole, first, failed, paths, table.describe, plan.keys)
+        part.nulled = table.nulled if count is None else 0
+        return part
 
     def _table(self, mini_batch: int) -> Any:
         if self._last is not None and self._last[0] == mini_batch:
