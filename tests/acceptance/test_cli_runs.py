@@ -104,8 +104,17 @@ def test_logs_of_a_mini_batch_show_its_failed_tries(scored: Project) -> None:
     scored.write({"in/bad.txt": ""})
     complete(scored, "--mini-batch-size", "60", "--error-threshold", "-1", "--run-max-try", "2")
     text = scored.batchmill("runs", "logs", "last", "--mini-batch", "1").stdout
-    assert [line[:5] for line in text.splitlines() if line.startswith("==> ")] == ["==> t"] * 2
+    assert [line[:5] for line in text.splitlines() if line.startswith("==> try")] == ["==> t"] * 2
     assert text.count("ValueError: bad.txt is bad\nsecond line\nTraceback") == 2
+
+
+def test_logs_of_a_mini_batch_show_what_its_failed_tries_printed(scored: Project) -> None:
+    scored.write({"loud.py": "def run(files):\n    print('looking at', len(files), 'files')\n    raise ValueError('no')\n"})
+    scored.batchmill(
+        "run", "loud.py", "--input", "in", "--mini-batch-size", "30", "--workers", "1", "--run-max-try", "2", "--no-isolate-failures"
+    )
+    text = scored.batchmill("runs", "logs", "last", "--mini-batch", "0").stdout
+    assert text.count("==> stdout <==\nlooking at 30 files\n") == text.count("==> try ") > 0
 
 
 def test_logs_of_whom_there_is_none(scored: Project) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,19 +90,21 @@ def tell_mini_batch(run: Run, mini_batch: int) -> None:
     finally:
         ledger.close()
     for one in tries:
-        _tell_try(one)
+        _tell_try(run, one)
     if record is not None:
         _tell_success(run, mini_batch, *record)
     elif not tries:
         print(f"Mini-batch {mini_batch} has not ended yet.")
 
 
-def _tell_try(one: dict[str, Any]) -> None:
+def _tell_try(run: Run, one: dict[str, Any]) -> None:
     items = "" if one["piece_first"] is None else f", items {one['piece_first']} to {one['piece_first'] + one['piece_count'] - 1}"
     _heading(f"try {one['attempt']}{items}: {one['status']} on {one['node']}/{one['worker']} after {one['elapsed']:.3g} s")
     print(f"{one['error_class']}: {one['message']}")
     if one["traceback"]:
         print(one["traceback"].rstrip())
+    if one["printed"]:
+        _tell_printed(run, one["node"], one["worker"], json.loads(one["printed"]))
     print(flush=True)
 
 
@@ -111,7 +114,12 @@ def _tell_success(run: Run, mini_batch: int, node: str, worker: str, spans: byte
     if found is None:
         print("It printed nothing.", flush=True)
         return
-    for kind, start, stop in (("stdout", found[1], found[2]), ("stderr", found[3], found[4])):
+    _tell_printed(run, node, worker, found[1:])
+
+
+def _tell_printed(run: Run, node: str, worker: str, where: Sequence[int]) -> None:
+    """What lies between stdout from, to, stderr from, to."""
+    for kind, start, stop in (("stdout", where[0], where[1]), ("stderr", where[2], where[3])):
         if stop > start:
             _heading(kind)
             _copy_span(run.folder / "logs" / "user" / kind / node / f"{worker}.{kind}.txt", start, stop)

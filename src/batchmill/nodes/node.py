@@ -328,6 +328,7 @@ class Node:
         facts: ErrorFacts,
     ) -> None:
         self._logs.error(worker.name, f"mini-batch {mini_batch}", facts)
+        printed = message.get("printed")
         self._outcomes.append(
             TryFailed(
                 node=self.name,
@@ -342,6 +343,7 @@ class Node:
                 started=time.time() - message["elapsed"],
                 elapsed=message["elapsed"],
                 run_seconds=message["run_seconds"],
+                printed=(printed[0], printed[1], printed[2], printed[3]) if printed else None,
             )
         )
 

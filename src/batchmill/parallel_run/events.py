@@ -105,6 +105,8 @@ class TryFailed:
     started: float
     elapsed: float
     run_seconds: float
+    printed: tuple[int, int, int, int] | None = None
+    """Where its output lies in the process's logs: stdout from, to, stderr from, to; None when it printed nothing or died."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS failed (mini_batch INTEGER PRIMARY KEY, items INTEGER
 CREATE TABLE IF NOT EXISTS tries (
     id INTEGER PRIMARY KEY, mini_batch INTEGER NOT NULL, piece_first INTEGER, piece_count INTEGER, attempt INTEGER NOT NULL,
     node TEXT NOT NULL, worker TEXT NOT NULL, started REAL NOT NULL, elapsed REAL NOT NULL, run_seconds REAL NOT NULL, status TEXT NOT NULL,
-    items INTEGER, error_class TEXT NOT NULL, message TEXT NOT NULL, traceback TEXT, memory INTEGER NOT NULL, peak INTEGER);
+    items INTEGER, error_class TEXT NOT NULL, message TEXT NOT NULL, traceback TEXT, memory INTEGER NOT NULL, peak INTEGER, printed TEXT);
 CREATE INDEX IF NOT EXISTS tries_of ON tries (mini_batch);
 CREATE TABLE IF NOT EXISTS letters (
     id INTEGER PRIMARY KEY, mini_batch INTEGER NOT NULL, item TEXT, position INTEGER, items_failed INTEGER NOT NULL,
@@ -243,10 +243,11 @@ class Ledger:
         what = (event.mini_batch, *piece, attempt, event.node, event.worker)
         times = (event.started, event.elapsed, event.run_seconds, event.status, event.items)
         why = (error.error_class, error.message, error.traceback, int(error.memory), error.peak)
+        printed = None if event.printed is None else json.dumps(event.printed)
         columns = "mini_batch, piece_first, piece_count, attempt, node, worker, started, elapsed, run_seconds, status, items"
         self._connection.execute(
-            f"INSERT INTO tries ({columns}, error_class, message, traceback, memory, peak) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
-            storable((*what, *times, *why)),
+            f"INSERT INTO tries ({columns}, error_class, message, traceback, memory, peak, printed) VALUES ({','.join('?' * 17)})",
+            storable((*what, *times, *why, printed)),
         )
 
     def add_split(self, mini_batch: int, items: int, ok: int, *, ended: bool) -> None:
@@ -379,7 +380,7 @@ class Ledger:
         for first in single or ():
             self._connection.execute("DELETE FROM pieces WHERE mini_batch = ? AND first = ?", (mini_batch, first))
         tries = other._connection.execute("SELECT * FROM tries WHERE mini_batch = ? ORDER BY id", (mini_batch,)).fetchall()
-        self._connection.executemany(f"INSERT INTO tries VALUES (NULL{',?' * 16})", [one[1:] for one in tries])
+        self._connection.executemany(f"INSERT INTO tries VALUES (NULL{',?' * 17})", [one[1:] for one in tries])
         if row is not None:
             self._connection.execute(f"INSERT INTO ranges VALUES ({marks})", row)
             return True

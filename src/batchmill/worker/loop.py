@@ -245,11 +245,11 @@ class Worker:
         called = returned = clock
         part: Optional[Slice] = None
         status = "LOAD_EXCEPTION"
+        outs, errs = self._printed()
         try:
             part = self._source.read(mini_batch, piece[0], piece[1], known) if piece else self._source.read(mini_batch, 0, None, known)
             if following is not None:
                 self._source.ahead(following)
-            outs, errs = os.lseek(self._logs[0], 0, os.SEEK_CUR), os.lseek(self._logs[1], 0, os.SEEK_CUR)
             rows = None
             if part.given:
                 status = "RUN_EXCEPTION"
@@ -272,7 +272,11 @@ class Worker:
             raise
         except BaseException as error:
             facts = self._describe(error)  # asks the script's own exception for its text: within the bound of run()
+            self._flush_streams()
             self._check_descriptors()
+            outs_now, errs_now = self._printed()
+            if outs_now > outs or errs_now > errs:
+                facts["printed"] = (outs, outs_now, errs, errs_now)
             view[base + slot_fields.PHASE] = slot_fields.IDLE
             view[base + slot_fields.RUNNING] = slot_fields.NONE
             if isinstance(error, DiskFull) or self._is_disk_full(error):
@@ -299,7 +303,7 @@ class Worker:
         delivery.packed += RECORD.pack(
             len(data), min(count, 0xFFFFFFFF), part.items, ok, zlib.crc32(data), began, time.monotonic() - clock, returned - called
         )
-        outs_now, errs_now = os.lseek(self._logs[0], 0, os.SEEK_CUR), os.lseek(self._logs[1], 0, os.SEEK_CUR)
+        outs_now, errs_now = self._printed()
         if outs_now > outs or errs_now > errs:
             delivery.spans += SPAN.pack(mini_batch, outs, outs_now, errs, errs_now)
         return True
@@ -316,6 +320,10 @@ class Worker:
         finally:
             if os.getpid() != self._pid:
                 os._exit(0 if sys.exc_info()[0] is None else 1)
+
+    def _printed(self) -> tuple[int, int]:
+        """How far the files of stdout and stderr have been written."""
+        return os.lseek(self._logs[0], 0, os.SEEK_CUR), os.lseek(self._logs[1], 0, os.SEEK_CUR)
 
     def _call(self, part: Slice, mini_batch: int) -> Any:
         if self._script.wants_context:
