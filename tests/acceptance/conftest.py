@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -45,6 +46,11 @@ def scored(project: Project) -> Project:
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
+def _hear_interrupts() -> None:
+    """A suite started in the background by a shell ignores SIGINT, and so would everything it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(scored: Project) -> Iterator[Start]:
     """Start the command in the background, in a process group of its own as a shell does; it is gone when the test ends."""
@@ -59,6 +65,7 @@ def start(scored: Project) -> Iterator[Start]:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_hear_interrupts,
         )
         processes.append(process)
         return process

@@ -153,7 +153,7 @@ def test_a_changed_output_is_refused(scene: Scene, change) -> None:  # type: ign
 def test_a_stopped_run_is_refused_with_the_cure(scene: Scene) -> None:
     scene.script(*NAMES)
     folder = scene.run(error_threshold=0, workers=1)
-    with pytest.raises(ReplayRefusedError, match="batchmill resume"):
+    with pytest.raises(ReplayRefusedError, match=r"exceeds error threshold 0.* --error-threshold"):
         repeat(folder)
 
 

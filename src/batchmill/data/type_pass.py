@@ -67,12 +67,13 @@ class TypePass:
 
     def _widen(self, layout: list[int], width: int) -> None:
         """More fields than the header names: ColumnN, N being the place of the field."""
+        beyond = bool(layout)  # rows before, or the header, have fewer fields; the first row of a file without header has not
         while len(layout) < width:
             name = f"Column{len(layout) + 1}"
             while self._by_name.get(name) in layout:
                 name += "_"
             layout.append(self._add(name))
-            self._columns[layout[-1]].nulls = True
+            self._columns[layout[-1]].nulls |= beyond
 
     def observe(self, text: Utf8Text, layout: list[int]) -> None:
         """Take a chunk of whole rows into account; ``layout`` grows where a row has more fields."""

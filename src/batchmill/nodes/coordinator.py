@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from batchmill.data.globs import is_glob, split_base
 from batchmill.errors import BatchmillError, DiskFullError, InputError, UsageError
 from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.local import LocalEngine
@@ -135,7 +136,7 @@ class Coordinator:
     def _plan_and_snapshot(self) -> None:
         if not (self.folder.snapshot / ".complete").exists():
             shutil.rmtree(self.folder.snapshot, ignore_errors=True)
-            take_snapshot(Path(self.description["script"]), self.source_folder(), self.folder.snapshot)
+            take_snapshot(Path(self.description["script"]), self.source_folder(), self.folder.snapshot, self.data_places())
             (self.folder.snapshot / ".complete").touch()
         if not (self.folder.plan / "plan.json").exists():
             was_in = os.getcwd()
@@ -147,6 +148,15 @@ class Coordinator:
         self.plan = PlanFile(str(self.folder.plan))
         if self.plan.mini_batches == 0:
             raise InputError("The inputs hold no items.", cure="Check --input; nothing was started.")
+
+    def data_places(self) -> list[Path]:
+        """Local inputs and the output: they may lie beside the script, but are no part of it."""
+        folder = Path(self.description["folder"])
+        places = [
+            folder / text.removeprefix("@").removeprefix("file://") for text in self.settings.inputs if "*" not in text and "?" not in text
+        ]
+        globs = [folder / split_base(text)[0] for text in self.settings.inputs if is_glob(text) and "://" not in text]
+        return [*places, *globs, self.output]
 
     def source_folder(self) -> str | None:
         source = self.settings.source
@@ -333,7 +343,7 @@ def item_name(plan: PlanFile) -> Callable[[int, int], str]:
         part = plan.mini_batch(mini_batch)
         if plan.header["kind"] != "table":
             return plan.item(part.items[max(0, position)]).path
-        where = plan.item(part.items[0]).path
+        where = plan.item(part.items[0]).path if part.items else f"the rows of {part.keys}"
         return where if position < 0 else f"{where}: row {position + 1} of mini-batch {mini_batch}"
 
     return name

@@ -75,7 +75,13 @@ class _Replay:
         status, counts = self.ledger.status, self.ledger.counts().mini_batches
         if status is RunStatus.COMPLETED or (self.ledger.meta("error") == NO_RESULT and not counts.not_run):
             return
+        error = self.ledger.meta("error")
         self.ledger.close()
+        if status is RunStatus.FAILED:
+            raise ReplayRefusedError(
+                f"Run {self.folder.id} failed before its output was published: {error}",
+                cure="Mend the cause and start it again; with an --error-threshold a run completes without its bad items.",
+            )
         raise ReplayRefusedError(
             f"Run {self.folder.id} is {status} with {counts.not_run} mini-batches not run; "
             "replay works on runs in which everything has its fate.",
@@ -103,7 +109,7 @@ class _Replay:
         script = check_script(self.coordinator.description["script"])
         shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir()
-        take_snapshot(script, self.coordinator.source_folder(), self.scratch / "snapshot")
+        take_snapshot(script, self.coordinator.source_folder(), self.scratch / "snapshot", self.coordinator.data_places())
         targets = self._targets(letters)
         scratch = Ledger(self.scratch / "ledger.sqlite", write=True)
         try:

@@ -153,7 +153,7 @@ def try_out(shown: Preview, wanted: int) -> tuple[Trial, Work, Machine]:
     """
     coordinator = Coordinator(shown.folder)
     coordinator.epoch, coordinator.plan = 1, shown.plan
-    take_snapshot(Path(coordinator.description["script"]), coordinator.source_folder(), shown.folder.snapshot)
+    take_snapshot(Path(coordinator.description["script"]), coordinator.source_folder(), shown.folder.snapshot, coordinator.data_places())
     config = coordinator.node_config(shown.folder.snapshot)
     numbers = spread(shown.plan.mini_batches, wanted)
     config = replace(config, mini_batches=-(-len(numbers) // config.node_count), resource_monitor_interval=0.0)

@@ -9,6 +9,7 @@ import ast
 import os
 import re
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 from batchmill.errors import EntryScriptError, SnapshotError
@@ -55,8 +56,11 @@ def _may_define_run(tree: ast.Module) -> bool:
     return False
 
 
-def take_snapshot(script: Path, source: str | None, target: Path) -> tuple[Path, Path]:
+def take_snapshot(script: Path, source: str | None, target: Path, leave_out: Iterable[Path] = ()) -> tuple[Path, Path]:
     """Copy the source folder; returns (script in the snapshot, the snapshot's root).
+
+    ``leave_out``: files and folders that are no part of the source although they lie in it: inputs, the output. A folder that holds
+    the script is the source all the same.
 
     Raises:
         SnapshotError: the folder is too large, or does not hold the script.
@@ -69,7 +73,8 @@ def take_snapshot(script: Path, source: str | None, target: Path) -> tuple[Path,
             f"The entry script {script} does not lie in the source folder {root}.", cure="Choose another --source; nothing was started."
         )
     target.mkdir()
-    files = _files(root, script, target)
+    data = {Path(os.path.normpath(path.absolute())) for path in leave_out}
+    files = _files(root, script, {target, *(path for path in data if not script.is_relative_to(path))})
     for path in files:
         copy = target / path.relative_to(root)
         copy.parent.mkdir(parents=True, exist_ok=True)
@@ -77,15 +82,15 @@ def take_snapshot(script: Path, source: str | None, target: Path) -> tuple[Path,
     return target / script.relative_to(root), target
 
 
-def _files(root: Path, script: Path, target: Path) -> list[Path]:
+def _files(root: Path, script: Path, leave_out: set[Path]) -> list[Path]:
     rules = IgnoreRules(root)
     found, size = [script], 0
     for folder, folders, names in os.walk(root):
         here = Path(folder)
-        folders[:] = sorted(name for name in folders if _wanted(here / name, root, rules, target, is_folder=True))
+        folders[:] = sorted(name for name in folders if _wanted(here / name, root, rules, leave_out, is_folder=True))
         for name in sorted(names):
             path = here / name
-            if path == script or not path.is_file() or not _wanted(path, root, rules, target, is_folder=False):
+            if path == script or not path.is_file() or not _wanted(path, root, rules, leave_out, is_folder=False):
                 continue
             found.append(path)
             size += path.stat().st_size
@@ -99,8 +104,8 @@ def _files(root: Path, script: Path, target: Path) -> list[Path]:
     return found
 
 
-def _wanted(path: Path, root: Path, rules: IgnoreRules, target: Path, *, is_folder: bool) -> bool:
-    if path.name in ALWAYS_LEFT_OUT or path == target or (is_folder and target.is_relative_to(path)):
+def _wanted(path: Path, root: Path, rules: IgnoreRules, leave_out: set[Path], *, is_folder: bool) -> bool:
+    if path.name in ALWAYS_LEFT_OUT or path in leave_out:
         return False
     return not rules.ignored(path.relative_to(root).as_posix(), is_folder=is_folder)
 
