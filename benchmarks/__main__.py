@@ -6,11 +6,12 @@ import argparse
 import shutil
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benchmarks import rows
 from benchmarks.measure import ROOT
-from benchmarks.object_stores import object_stores
+from benchmarks.object_stores import object_store
 from benchmarks.report import Result, line, markdown
 from benchmarks.scale import scale
 
@@ -22,7 +23,9 @@ ROWS: dict[str, Callable[[rows.Options], list[Result]]] = {
     "many-keys": rows.many_keys,
     "plan": rows.plan,
     "scale": scale,
-    "object-stores": object_stores,
+    "s3": partial(object_store, "s3"),
+    "az": partial(object_store, "az"),
+    "static": partial(object_store, "static"),
 }
 
 
