@@ -9,7 +9,8 @@ Read by worker processes: standard library only at import, Python 3.9.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Iterator, Optional
+import math
+from typing import TYPE_CHECKING, Any, Iterator, Optional, Union
 
 from batchmill.data.column_types import arrow_type
 from batchmill.data.decoded_text import Utf8Text
@@ -69,7 +70,10 @@ class JsonLinesParser:
             except _BadLine as problem:
                 failed.append(RowFailure(rows, problem.error_class, problem.message))
             rows += 1
-        arrays = [pa.array(column, field.type) for column, field in zip(columns, self._schema)]
+        arrays = [
+            pa.array(_as_floats(column) if field.type == pa.float64() else column, field.type)
+            for column, field in zip(columns, self._schema)
+        ]
         return Parsed(pa.table(arrays, schema=self._schema), rows, failed, nulled)
 
     def _cells(self, values: dict[str, Any]) -> tuple[list[Any], int]:
@@ -142,6 +146,18 @@ def object_lines(text: Utf8Text) -> Iterator[tuple[int, bytes]]:
         if line:
             yield at - text.start, line
         at = end + 1
+
+
+def _as_floats(values: list[Any]) -> list[Optional[float]]:
+    """The nearest float of each number: whole numbers beyond 2**53 would be refused."""
+    return [None if value is None else _nearest(value) for value in values]
+
+
+def _nearest(value: Union[int, float]) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def read_objects(text: Utf8Text, schema: Optional[pa.Schema], unexpected: str) -> Optional[pa.Table]:

@@ -129,3 +129,9 @@ def test_every_encoding_reads_the_same(tmp_path: Path, encoding: str) -> None:
     assert frame.columns.tolist() == ["näme", "n"]
     assert frame["näme"].fillna("-").tolist() == ["Ä", "b", "-"]
     assert frame["n"].fillna(0).tolist() == [1.0, 0.0, 3.0]
+
+
+def test_whole_numbers_beyond_the_exact_range_become_the_nearest_float(tmp_path: Path) -> None:
+    text = '{}\n""\n{"a": 9007199254740993}\n{"a": -1.5}\n'
+    frame = table(tmp_path, text, 1000, "a.jsonl").frame()
+    assert frame.a.tolist()[1:] == [9007199254740992.0, -1.5]
