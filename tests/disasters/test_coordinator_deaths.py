@@ -219,7 +219,15 @@ def test_chaos_at_length(zoo: Zoo, seed: int) -> None:
 def test_nothing_that_was_not_synced_is_trusted(zoo: Zoo, tmp_path: Path) -> None:
     """Decision 5: at any moment, take the run folder as it is, cut every file back to what the ledger proves, and resume the copy."""
     names = zoo.files(60)
-    folder = zoo.create(ECHO.format(seconds=0.03))
+    gate = tmp_path / "gate"
+    folder = zoo.create(f"""
+        import os, time
+        def run(files):
+            while os.path.basename(files[0]) >= "040.txt" and not os.path.exists({str(gate)!r}):  # never done before all copies are made
+                time.sleep(0.01)
+            time.sleep(0.03)
+            return [os.path.basename(path) for path in files]
+    """)
     process = zoo.start(folder)
     copies = []
     for number in range(4):
@@ -227,6 +235,7 @@ def test_nothing_that_was_not_synced_is_trusted(zoo: Zoo, tmp_path: Path) -> Non
         process.send_signal(signal.SIGSTOP)
         copies.append(_copy(folder, zoo.folder / "out", tmp_path / f"copy{number}"))
         process.send_signal(signal.SIGCONT)
+    gate.touch()
     assert process.wait(30) == 0
     for number, copy in enumerate(copies):
         out = zoo.folder / "out"
