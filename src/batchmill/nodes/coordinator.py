@@ -93,7 +93,8 @@ class Coordinator:
         self._previous_epoch = self.ledger.epoch
         self.epoch = self.ledger.claim()
         self._put_ballast()
-        self.folder.cancel_request.unlink(missing_ok=True)
+        if not new:  # a request that came before a new run could begin still counts
+            self.folder.cancel_request.unlink(missing_ok=True)
         try:
             self._start_reserve()
             self._plan_and_snapshot()

@@ -254,8 +254,8 @@ class Run:
         return self
 
     def cancel(self) -> None:
-        """Ask the run to end as Canceled; it may be resumed."""
-        if self.status is RunStatus.COMPLETED:
+        """Ask the run to end as Canceled; it may be resumed. A run that has completed or failed stays as it is."""
+        if self.status in (RunStatus.COMPLETED, RunStatus.FAILED):
             return
         self._folder.cancel_request.touch()
         if self._folder.alive():

@@ -1,0 +1,54 @@
+"""Cancelling from Python."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import batchmill
+from batchmill.nodes.coordinator import Coordinator
+from batchmill.parallel_run.run import Run, create_run
+from batchmill.parallel_run.run_folder import RunFolder
+from batchmill.records import RunStatus
+from batchmill.settings import RunSettings
+
+
+def prepared(tmp_path: Path, script: str) -> RunFolder:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "src").mkdir()
+    for number in range(20):
+        (tmp_path / "in" / f"{number:02d}.txt").touch()
+    (tmp_path / "src" / "score.py").write_text(script)
+    settings = {"script": str(tmp_path / "src" / "score.py"), "inputs": str(tmp_path / "in"), "output": str(tmp_path / "out")}
+    return create_run(RunSettings.parse({**settings, "workers": 1, "mini_batch_size": 1}))
+
+
+def carry_out(folder: RunFolder) -> RunStatus:
+    coordinator = Coordinator(folder)
+    coordinator.prepare()
+    return coordinator.carry_out().status
+
+
+def test_a_request_before_the_beginning_counts_and_a_resume_forgets_it(tmp_path: Path) -> None:
+    folder = prepared(tmp_path, "import time\ndef run(files):\n    time.sleep(0.05)\n    return files\n")
+    folder.cancel_request.touch()
+    assert carry_out(folder) is RunStatus.CANCELED
+    assert Run(folder).counts.items.not_run
+    assert carry_out(folder) is RunStatus.COMPLETED
+
+
+def test_a_failed_run_stays_failed(tmp_path: Path) -> None:
+    folder = prepared(tmp_path, "def run(files):\n    raise ValueError('no')\n")
+    assert carry_out(folder) is RunStatus.FAILED
+    Run(folder).cancel()
+    assert Run(folder).status is RunStatus.FAILED
+
+
+def test_a_detached_run_is_canceled_and_resumed(tmp_path: Path) -> None:
+    folder = prepared(tmp_path, "import time\ndef run(files):\n    time.sleep(0.1)\n    return files\n")
+    source = str(tmp_path / "src" / "score.py")
+    run = batchmill.run(source, inputs=str(tmp_path / "in"), output=str(tmp_path / "detached"), mini_batch_size=1, workers=1)
+    run.cancel()
+    assert run.wait(60).status is RunStatus.CANCELED
+    assert run.resume().wait(60).status is RunStatus.COMPLETED
+    assert run.counts.items.succeeded == 20
+    assert folder.path.exists()
