@@ -42,6 +42,7 @@ from batchmill.parallel_run.events import (
     WorkerReady,
 )
 from batchmill.parallel_run.run_folder import NodeLogs
+from batchmill.storage.files import fsync_folder
 from batchmill.worker.slots import FINISHED, PID, READING, RUNNING, Slots
 
 FAILURES_BEFORE_RENEWAL = 10
@@ -238,9 +239,7 @@ class Node:
             new = worker.part_descriptor is None
             worker.sync(end)
             if new and not synced_folder:
-                folder = os.open(worker.part.parent, os.O_RDONLY)
-                os.fsync(folder)
-                os.close(folder)
+                fsync_folder(worker.part.parent)
                 synced_folder = True
         self._synced_at = now
         self._outcomes[:0] = [done for _, done in pending]

@@ -32,6 +32,7 @@ from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.scheduler import DONE, FRESH, Policy, Scheduler
 from batchmill.parallel_run.snapshot import check_script, take_snapshot
 from batchmill.records import DeadLetter, RunStatus
+from batchmill.storage.files import fsync_folder
 from batchmill.worker.plan_file import PlanFile
 
 Targets = dict[int, set[int] | None]
@@ -188,9 +189,7 @@ class _Replay:
                 )
             )
         os.rename(self._partial, self._final)
-        descriptor = os.open(self._final.parent, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        fsync_folder(self._final.parent)
         self.coordinator.target.publish()
 
     def _recover(self) -> None:

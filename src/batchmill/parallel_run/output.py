@@ -15,6 +15,7 @@ from pathlib import Path
 
 from batchmill.errors import DiskFullError
 from batchmill.parallel_run.ledger import Segment
+from batchmill.storage.files import fsync_folder
 
 SYNC_EVERY = 1.0
 COPY = 8 << 20
@@ -126,9 +127,7 @@ class OrderedOutput:
         assert self.front == self._total, f"only {self.front} of {self._total} mini-batches are in the output"
         os.fsync(self._file)
         os.rename(self.partial, self.final)
-        folder = os.open(self.final.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)
+        fsync_folder(self.final.parent)
 
     def close(self) -> None:
         for descriptor in (*self._parts.values(), self._file):
