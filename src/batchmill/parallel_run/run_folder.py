@@ -61,9 +61,11 @@ class RunFolder:
 
     @classmethod
     def create(cls) -> RunFolder:
-        """A new, empty run folder with an id that sorts by time."""
+        """A new, empty run folder with an id that sorts by time: ``last`` is the newest of two runs of one second, too."""
         while True:
-            path = runs_folder() / f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{os.urandom(3).hex()}"
+            seconds, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+            moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime(seconds))
+            path = runs_folder() / f"{moment}-{nanoseconds // 1000:05x}{os.urandom(1).hex()}"
             try:
                 path.mkdir(parents=True)
             except FileExistsError:
