@@ -45,9 +45,9 @@ $(BIN)/python: | $(UV_READY)
 	$(UV) venv --quiet --allow-existing --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
 
 # The stamp is inside the environment, so that removing the environment removes the stamp with it.
-$(VENV)/.installed: requirements/all.txt pyproject.toml | $(BIN)/python
+$(VENV)/.installed: requirements/all.txt pyproject.toml azureml-compat/pyproject.toml | $(BIN)/python
 	$(UV) pip install --quiet --python $(BIN)/python --compile-bytecode --requirements requirements/all.txt
-	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable . --editable ./azureml-compat
 	@touch $@
 
 setup: $(VENV)/.installed

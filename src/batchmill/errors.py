@@ -19,7 +19,8 @@ BatchmillError
 ├── ReplayRefusedError         the run or its output is not in a state that replay may touch
 ├── ReadError                  one slice of the input cannot be read; fails that item, not the run
 │   └── ItemChangedError       a file changed or vanished after the plan was made
-└── ContractError              a user's script broke the contract of an entry script (batchmill.testing)
+├── ContractError              a user's script broke the contract of an entry script (batchmill.testing)
+└── AzureMLException           the errors of the SDK v1 surface: drawn in batchmill.workspace.exceptions
 
 Messages are one line: what happened, to what, the cause, the cure.
 This module is read by worker processes too: standard library only, Python 3.9.
@@ -40,6 +41,11 @@ class BatchmillError(Exception):
         self.cure = cure
         self.facts = facts
         super().__init__(message if cure is None else f"{message} {cure}")
+
+    @property
+    def line(self) -> str:
+        """Message and cure in one line, as the command line shows them."""
+        return self.message if self.cure is None else f"{self.message} {self.cure}"
 
 
 class UsageError(BatchmillError):

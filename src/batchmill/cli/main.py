@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except BatchmillError as error:
-        show_error(str(error))
+        show_error(error.line)
         return error.exit_code
     except ClickException as error:
         return _usage(error)

@@ -1,0 +1,1 @@
+"""Workspace, data, models, environments and compute of SDK v1."""

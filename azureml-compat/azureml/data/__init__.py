@@ -1,0 +1,1 @@
+"""Data objects of SDK v1."""

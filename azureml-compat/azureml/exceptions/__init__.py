@@ -1,0 +1,16 @@
+"""The exceptions of SDK v1."""
+
+from batchmill.workspace.exceptions import ActivityFailedException as ActivityFailedException
+from batchmill.workspace.exceptions import AuthenticationException as AuthenticationException
+from batchmill.workspace.exceptions import AzureMLException as AzureMLException
+from batchmill.workspace.exceptions import ComputeTargetException as ComputeTargetException
+from batchmill.workspace.exceptions import DatasetTimestampMissingError as DatasetTimestampMissingError
+from batchmill.workspace.exceptions import DatasetValidationError as DatasetValidationError
+from batchmill.workspace.exceptions import ExperimentExecutionException as ExperimentExecutionException
+from batchmill.workspace.exceptions import ModelNotFoundException as ModelNotFoundException
+from batchmill.workspace.exceptions import ParallelRunException as ParallelRunException
+from batchmill.workspace.exceptions import RunConfigurationException as RunConfigurationException
+from batchmill.workspace.exceptions import SnapshotException as SnapshotException
+from batchmill.workspace.exceptions import UserErrorException as UserErrorException
+from batchmill.workspace.exceptions import WebserviceException as WebserviceException
+from batchmill.workspace.exceptions import WorkspaceException as WorkspaceException
