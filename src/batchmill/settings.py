@@ -35,7 +35,7 @@ class Flag:
         self.name, self.off, self.metavar, self.group = name, off, metavar, group
 
 
-INPUT, TABLE, WORK, OUTPUT, FAILURE, OTHER = "Input", "Tables", "Work", "Output", "Failures", "Other"
+INPUT, TABLE, WORK, OUTPUT, FAILURE, WORKSPACE, OTHER = "Input", "Tables", "Work", "Output", "Failures", "Workspace", "Other"
 
 
 class RunSettings(BaseModel):
@@ -46,7 +46,8 @@ class RunSettings(BaseModel):
     script: Annotated[str, Flag(metavar="SCRIPT")] = Field(description="The entry script: a Python file that defines run(mini_batch).")
     inputs: Annotated[list[str], BeforeValidator(_as_list), Flag("--input", metavar="I", group=INPUT)] = Field(
         default_factory=list,
-        description="A folder, file, glob, @list.txt (one path a line) or s3://, az://, gs:// URL. Repeatable; each is cut by itself.",
+        description="A folder, file, glob, @list.txt (one path a line), s3://, az://, gs:// URL, or dataset:NAME[:VERSION] and "
+        "datastore://NAME/PATH of the workspace. Repeatable; each is cut by itself.",
     )
     format: Annotated[Literal["files", "csv", "tsv", "parquet", "jsonl"] | None, BeforeValidator(_lower), Flag(group=INPUT)] = Field(
         None, description="How to read the inputs; inferred from the file extension when all files agree."
@@ -142,6 +143,30 @@ class RunSettings(BaseModel):
         gt=0,
         le=259200,
         description="The run fails when no mini-batch ended for so long, in seconds [default: derived from the other limits].",
+    )
+    workspace: Annotated[str | None, Flag(metavar="NAME", group=WORKSPACE)] = Field(
+        None,
+        min_length=1,
+        description="The workspace whose names are meant [default: the config.json of this folder or one above it, BATCHMILL_WORKSPACE, "
+        "else 'default'].",
+    )
+    models: Annotated[list[str], BeforeValidator(_as_list), Flag("--model", metavar="NAME", group=WORKSPACE)] = Field(
+        default_factory=list,
+        description="A registered model, NAME or NAME:VERSION, that is at hand when the workers start; Model.get_model_path(NAME) in the "
+        "script is its path. Repeatable.",
+    )
+    environment: Annotated[str | None, Flag(metavar="NAME", group=WORKSPACE)] = Field(
+        None, min_length=1, description="The registered environment, NAME or NAME:VERSION, that the workers run in [default: this one]."
+    )
+    environments: Annotated[Literal["build", "current"] | None, BeforeValidator(_lower), Flag(group=WORKSPACE)] = Field(
+        None,
+        description="build installs what the environment names into a cached one; current takes this interpreter and says what differs "
+        "[default: the workspace's policy].",
+    )
+    compute: Annotated[str | None, Flag(metavar="NAME", group=WORKSPACE)] = Field(
+        None,
+        min_length=1,
+        description="The compute target whose nodes the run takes; it waits while they are busy [default: this machine].",
     )
     logging_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v), Flag(group=OTHER)

@@ -19,6 +19,9 @@ _AFTER_VALUES = {"int": "float"}
 _FAILED_COLUMN = re.compile(r"In CSV column #(\d+)")
 _LEADING_ZERO = r"^\s*-?0[0-9]"
 _HEXADECIMAL = r"^\s*-?0[xX]"
+_FIRST_CELLS = 100
+_WINDOW = 1 << 18
+_BLANKS = 16
 
 
 class _Column:
@@ -140,15 +143,14 @@ class TypePass:
         while True:
             try:
                 table = self._read(data, columns, [column.kind or "null" for column in columns])
-                bad = _first_bad_date(table, columns)
             except pa.ArrowInvalid as error:
                 found = _FAILED_COLUMN.search(str(error))
                 if found is None:
                     raise
-                bad = int(found[1])
-            if bad is None:
-                return table
-            _next_kind(columns[bad])
+                _next_kind(columns[int(found[1])])
+                continue
+            _settle_dates(table, columns)
+            return table
 
     def _read(self, data: bytes, columns: list[_Column], kinds: list[str] | None) -> Any:
         import pyarrow as pa
@@ -226,16 +228,16 @@ def _next_kind(column: _Column) -> None:
         column.kind = _ORDER[_ORDER.index(column.kind) + 1]
 
 
-def _first_bad_date(table: Any, columns: list[_Column]) -> int | None:
-    """Month-first dates are read as text: find their format, or the first column that does not keep to it."""
+def _settle_dates(table: Any, columns: list[_Column]) -> None:
+    """Month-first dates are read as text: find their format; a column without one stays the text that it was read as."""
     import pyarrow as pa
 
-    for n, column in enumerate(columns):
+    for column, cells in zip(columns, table.columns, strict=True):
         if column.kind is None or not (column.kind == "month_first" or column.kind.startswith("datetime:")):
             continue
         formats = MONTH_FIRST if column.kind == "month_first" else (column.kind.partition(":")[2],)
-        values = table.column(n).drop_null().unique()
-        for date_format in formats if _looks_like_dates(values) else ():
+        values = cells.drop_null().unique() if _looks_like_dates(cells[:_FIRST_CELLS]) else None
+        for date_format in formats if values is not None and _looks_like_dates(values) else ():
             try:
                 month_first(values, date_format)
             except pa.ArrowInvalid:
@@ -243,8 +245,7 @@ def _first_bad_date(table: Any, columns: list[_Column]) -> int | None:
             column.kind = "datetime:" + date_format
             break
         else:
-            return n
-    return None
+            _next_kind(column)
 
 
 def _looks_like_dates(values: Any) -> bool:
@@ -254,14 +255,32 @@ def _looks_like_dates(values: Any) -> bool:
 
 
 def _may_have_leading_zeros(data: bytes, separator: bytes) -> bool:
+    """False where no cell begins with ``0`` and another digit (or ``x``); a minus and blanks may stand before it."""
     import numpy as np
 
     text = np.frombuffer(data, np.uint8)
-    zeros = np.flatnonzero(text[:-1] == 48)
-    if not len(zeros):
-        return False
-    after = text[zeros + 1]
-    zeros = zeros[((after >= 48) & (after <= 57)) | (after == 120) | (after == 88)]
-    before = text[zeros - 1]
-    begins = (before == separator[0]) | (before == 10) | (before == 34) | (before == 45) | (before == 32) | (zeros == 0)
+    return any(_begins_with_zero(text, at, separator[0]) for at in range(0, len(text), _WINDOW))
+
+
+def _begins_with_zero(text: Any, start: int, separator: int) -> bool:
+    """The same for the zeros from ``start`` on, as many bytes as stay in the cache of a core."""
+    import numpy as np
+
+    zeros = text[start : min(start + _WINDOW, len(text) - 1)] == 48
+    before = text[max(0, start - 1) : start + len(zeros) - 1]
+    # A digit before it is the most frequent case, and is none of the beginning of a cell.
+    zeros[-len(before) or len(zeros) :] &= (before < 48) | (before == separator)
+    found = np.flatnonzero(zeros) + start
+    after = text[found + 1]
+    found = found[((after >= 48) & (after <= 57)) | (after == 120) | (after == 88)]
+    at = found - 1
+    at -= (text[at] == 45) & (separator != 45)
+    for _ in range(_BLANKS):
+        blank = ((text[at] == 32) | (text[at] == 9)) & (text[at] != separator) & (at >= 0)
+        if not blank.any():
+            break
+        at -= blank
+    else:
+        return True
+    begins = (at < 0) | (text[at] == separator) | (text[at] == 10) | (text[at] == 34)
     return bool(begins.any())

@@ -3,15 +3,16 @@
 Order of events, so that a kill at any moment loses nothing and the command may be repeated:
 1. the output is verified against the ledger;
 2. the letters' mini-batches (or single items of bisected ones) run; their outcomes go to a scratch ledger;
-3. the merged output is written beside the old one and synced; the main ledger notes that a merge is pending;
-4. the merged output is renamed over the old one;
-5. one transaction takes the new outcomes into the main ledger, settles the letters and forgets the pending merge.
-A repeat finds the pending merge: if the rename had happened, step 5 is done; if not, everything begins anew.
+3. the merged output is written beside the old one and synced; the main ledger notes that the rows are merged;
+4. the merged output is renamed over the old one, or uploaded over it;
+5. one transaction takes the new outcomes into the main ledger, settles the letters and notes that;
+6. dead letters and job logs are written anew, and the note is forgotten.
+A repeat that finds the note looks at the output itself: is it the merged one, then step 5 is done; does the merged one still lie here, then
+it is uploaded first; else everything begins anew.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections import defaultdict
@@ -22,7 +23,7 @@ from batchmill.errors import ReplayRefusedError
 from batchmill.nodes.coordinator import Coordinator, item_name, items_of
 from batchmill.nodes.local import LocalEngine
 from batchmill.parallel_run.dead_letters import write_dead_letters
-from batchmill.parallel_run.fates import recount, verify
+from batchmill.parallel_run.fates import verify
 from batchmill.parallel_run.job import NO_RESULT, Ending, Job
 from batchmill.parallel_run.job_logs import write_job_logs
 from batchmill.parallel_run.ledger import Ledger
@@ -30,13 +31,11 @@ from batchmill.parallel_run.merge import merge
 from batchmill.parallel_run.progress import Progress
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.scheduler import DONE, FRESH, Policy, Scheduler
+from batchmill.parallel_run.settlement import MERGED, Settlement, Targets, forget, noted
 from batchmill.parallel_run.snapshot import check_script, take_snapshot
 from batchmill.records import DeadLetter, RunStatus
 from batchmill.storage.files import fsync_folder
 from batchmill.worker.plan_file import PlanFile
-
-Targets = dict[int, set[int] | None]
-"""Mini-batch -> the positions of the items to run again, or None for the whole mini-batch."""
 
 
 def replay(folder: RunFolder, progress: Progress) -> Ending:
@@ -59,25 +58,28 @@ class _Replay:
         self.coordinator = Coordinator(folder, progress)
         self.settings = self.coordinator.settings
         self.scratch = folder.path / "replay"
+        self.scratch_ledger = self.scratch / "ledger.sqlite"
         self.ledger = Ledger(folder.ledger, write=True)
+        self.plan = PlanFile(str(folder.plan))
 
     def carry_out(self) -> Ending:
-        self._refuse_unfinished()
-        self.coordinator.target.claim(self.ledger.epoch + 1)
         try:
-            self.epoch = self.ledger.claim(running=False)
-            self._recover()
-            return self._replay()
+            self._refuse_unfinished()
+            self.coordinator.target.claim(self.ledger.epoch + 1)
+            try:
+                self.epoch = self.ledger.claim(running=False)
+                self._recover()
+                return self._replay()
+            finally:
+                self.coordinator.target.release()
         finally:
             self.ledger.close()
-            self.coordinator.target.release()
 
     def _refuse_unfinished(self) -> None:
         status, counts = self.ledger.status, self.ledger.counts().mini_batches
         if status is RunStatus.COMPLETED or (self.ledger.meta("error") == NO_RESULT and not counts.not_run):
             return
         error = self.ledger.meta("error")
-        self.ledger.close()
         if status is RunStatus.FAILED:
             raise ReplayRefusedError(
                 f"Run {self.folder.id} failed before its output was published: {error}",
@@ -95,31 +97,41 @@ class _Replay:
             return None
         return self.coordinator.output / self.settings.append_row_file_name
 
+    @property
+    def _published(self) -> str:
+        """What a user calls the output."""
+        return f"{self.coordinator.description['output'].rstrip('/')}/{self.settings.append_row_file_name}"
+
+    @property
+    def _fresh(self) -> bool:
+        """Every item had failed, so no output was published."""
+        return self.ledger.counts().items.succeeded == 0 and self.ledger.status is not RunStatus.COMPLETED
+
     # --- running ----------------------------------------------------------------------------------------------------------------
 
     def _replay(self) -> Ending:
         letters = list(self.ledger.letters(open_only=True))
-        plan = PlanFile(str(self.folder.plan))
         if not letters:
             return Ending(self.ledger.status, None, self.ledger.counts())
-        fresh = self.ledger.counts().items.succeeded == 0 and self.ledger.status is not RunStatus.COMPLETED
-        header = 0
-        if self._final is not None and not fresh:
-            self.coordinator.target.fetch(self._final.name)
-            header = verify(self.ledger, self._final)
-        script = check_script(self.coordinator.description["script"])
-        shutil.rmtree(self.scratch, ignore_errors=True)
         self.scratch.mkdir()
+        self.coordinator.output.mkdir(exist_ok=True)
+        old = None
+        if self._final is not None and not self._fresh:
+            old = self.coordinator.target.fetch(self._final.name, self.scratch / "published")
+            verify(self.ledger, old, self._published)
+        script = check_script(self.coordinator.description["script"])
         take_snapshot(script, self.coordinator.source_folder(), self.scratch / "snapshot", self.coordinator.data_places())
         targets = self._targets(letters)
-        scratch = Ledger(self.scratch / "ledger.sqlite", write=True)
+        scratch = Ledger(self.scratch_ledger, write=True)
         try:
-            ending = self._run(plan, targets, scratch)
+            ending = self._run(targets, scratch)
             if ending.status is not RunStatus.COMPLETED:
                 return ending
+            settlement = Settlement(self.ledger, scratch, targets)
             if self._final is not None:
-                self._merge(scratch, targets, header, None if fresh else self._final)
-            return self._settle(scratch, letters, targets, plan)
+                self._merge(scratch, targets, settlement, old)
+            self.coordinator.target.publish()
+            return self._settle(settlement)
         finally:
             scratch.close()
 
@@ -129,7 +141,7 @@ class _Replay:
         positions: dict[int, list[int | None]] = defaultdict(list)
         for letter in letters:
             positions[letter.mini_batch].append(letter.position if letter.items_failed == 1 else None)
-        targets: Targets = {}
+        targets: dict[int, set[int] | None] = {}
         for mini_batch, found in positions.items():
             single = {one for one in found if one is not None}
             pieces = {first for first, count, *_ in self.ledger.piece_checksums(mini_batch) if count == 1}
@@ -137,8 +149,8 @@ class _Replay:
             targets[mini_batch] = None if whole else single
         return targets
 
-    def _run(self, plan: PlanFile, targets: Targets, scratch: Ledger) -> Ending:
-        settings, coordinator = self.settings, self.coordinator
+    def _run(self, targets: Targets, scratch: Ledger) -> Ending:
+        settings, coordinator, plan = self.settings, self.coordinator, self.plan
         scratch.begin(id=self.folder.id)
         scratch.claim()
         policy = Policy(settings.run_max_try, settings.isolate_failures, not plan.header.get("partition_keys"), error_threshold=-1)
@@ -174,80 +186,70 @@ class _Replay:
 
     # --- merging ----------------------------------------------------------------------------------------------------------------
 
-    @property
-    def _partial(self) -> Path:
+    def _merge(self, scratch: Ledger, targets: Targets, settlement: Settlement, old: Path | None) -> None:
+        """Give the merged output its final name; from the note on, a repeat can tell how far this came."""
         assert self._final is not None
-        return self._final.with_name(f"{self._final.name}.partial.{self.epoch}")
-
-    def _merge(self, scratch: Ledger, targets: Targets, header: int, old: Path | None) -> None:
-        assert self._final is not None
-        merge(self.ledger, scratch, targets, old, header, self.folder.parts, self._partial)
-        with self.ledger.transaction():
-            self.ledger.put(
-                replay_pending=json.dumps(
-                    {"partial": self._partial.name, "targets": [[k, sorted(v) if v else None] for k, v in targets.items()]}
-                )
-            )
-        os.rename(self._partial, self._final)
+        partial = self._final.with_name(f"{self._partials}{self.epoch}.replay")
+        merge(self.ledger, scratch, targets, old, settlement.header(), self.folder.parts, partial)
+        for folder in (self._final.parent, self.scratch, self.folder.path):
+            fsync_folder(folder)
+        settlement.note()
+        os.rename(partial, self._final)
         fsync_folder(self._final.parent)
-        self.coordinator.target.publish()
 
-    def _recover(self) -> None:
-        """A replay was killed after it had prepared its merge."""
-        final = self._final
-        if final is not None:
-            pending = json.loads(self.ledger.meta("replay_pending") or "null")
-            if pending is not None and not final.with_name(pending["partial"]).exists():
-                scratch = Ledger(self.scratch / "ledger.sqlite", write=True)
-                targets = {k: set(v) if v else None for k, v in pending["targets"]}
-                self._settle(scratch, list(self.ledger.letters(open_only=True)), targets, PlanFile(str(self.folder.plan)))
-                scratch.close()
-            for path in final.parent.glob(final.name + ".partial.*"):
-                path.unlink()
-        with self.ledger.transaction():
-            self.ledger.put(replay_pending=None)
-        shutil.rmtree(self.scratch, ignore_errors=True)
+    @property
+    def _partials(self) -> str:
+        return f"{self.settings.append_row_file_name}.partial.{self.folder.id}."
 
-    def _settle(self, scratch: Ledger, letters: list[DeadLetter], targets: Targets, plan: PlanFile) -> Ending:
-        """The transaction that makes the replay true."""
-        again = {
-            (letter.mini_batch, letter.position if targets[letter.mini_batch] else letter.item): letter for letter in scratch.letters()
-        }
-        used = set()
-        with self.ledger.transaction():
-            for mini_batch, single in targets.items():
-                self.ledger.adopt(scratch, mini_batch, single)
-            for letter in letters:
-                key = (letter.mini_batch, letter.position if targets[letter.mini_batch] else letter.item)
-                used.add(key)
-                self.ledger.settle_letter(letter, again.get(key))
-            attempts = {letter.mini_batch: letter.attempt for letter in letters}
-            for key, letter in again.items():
-                if key not in used:
-                    self._new_letter(letter, attempts[letter.mini_batch] + 1)
-            counts = recount(self.ledger, plan.mini_batches)
-            status = RunStatus.COMPLETED if counts.items.succeeded or self._final is None else self.ledger.status
-            error = None if status is RunStatus.COMPLETED else self.ledger.meta("error")
-            self.ledger.put(counts=json.dumps(counts.as_dict()), status=status, error=error, replay_pending=None)
-        write_dead_letters(self.ledger, self.folder)
-        ending = Ending(status, error, counts)
-        write_job_logs(self.ledger, self.folder, plan, self.settings, ending)
-        shutil.rmtree(self.scratch / "snapshot", ignore_errors=True)
-        shutil.rmtree(self.folder.parts, ignore_errors=True)
-        shutil.rmtree(self.folder.path / "work", ignore_errors=True)
-        self.coordinator.progress.ended(status, counts, error)
+    def _settle(self, settlement: Settlement) -> Ending:
+        ending = settlement.write_down(self.plan.mini_batches, append_row=self._final is not None)
+        self._tell(ending)
+        self.coordinator.progress.ended(ending.status, ending.counts, ending.error)
         return ending
 
-    def _new_letter(self, letter: DeadLetter, attempt: int) -> None:
-        self.ledger.add_letter(
-            letter.mini_batch,
-            letter.item,
-            letter.position,
-            letter.items_failed,
-            attempt,
-            letter.worker,
-            letter.error_class,
-            letter.message,
-            letter.traceback,
-            letter.peak_memory,
-        )
+    def _tell(self, ending: Ending) -> None:
+        """Write what people read from the ledger, and remove what was needed until then."""
+        write_dead_letters(self.ledger, self.folder)
+        write_job_logs(self.ledger, self.folder, self.plan, self.settings, ending)
+        for spent in (self.scratch / "snapshot", self.scratch / "published", self.folder.parts, self.folder.path / "work"):
+            shutil.rmtree(spent, ignore_errors=True)
+        forget(self.ledger)
+
+    # --- after a kill -----------------------------------------------------------------------------------------------------------
+
+    def _recover(self) -> None:
+        """Take up what a killed replay left. Once its rows are merged it is brought to its end; of anything less nothing counts."""
+        note = noted(self.ledger)
+        if note is not None:
+            state, targets = note
+            if state != MERGED:
+                self._tell(Ending(self.ledger.status, self.ledger.meta("error"), self.ledger.counts()))
+            elif self.scratch_ledger.exists():
+                self._take_up(targets)
+        if self._final is not None:
+            for path in self._final.parent.iterdir():
+                if path.name.startswith(self._partials) and path.suffix == ".replay":
+                    path.unlink()
+        forget(self.ledger)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _take_up(self, targets: Targets) -> None:
+        """Publish the merged output, if that was not done, and settle; nothing, if there is no merged output."""
+        assert self._final is not None
+        scratch = Ledger(self.scratch_ledger, write=True)
+        try:
+            settlement = Settlement(self.ledger, scratch, targets)
+            target = self.coordinator.target
+            published = target.fetch(self._final.name, self.scratch / "published")
+            if settlement.made(published):
+                if published != self._final:
+                    self._final.unlink(missing_ok=True)
+            elif settlement.made(self._final):
+                if not self._fresh:
+                    verify(self.ledger, published, self._published)
+            else:
+                return
+            target.publish()
+            self._settle(settlement)
+        finally:
+            scratch.close()

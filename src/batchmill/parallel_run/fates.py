@@ -47,39 +47,41 @@ def _pieces(ledger: Ledger, mini_batch: int) -> Iterator[Span]:
         yield Span(mini_batch, first, count, length, crc)
 
 
-def verify(ledger: Ledger, output: Path) -> int:
-    """Read the output and compare it with the ledger, checksum by checksum; returns the length of its header line.
+def verify(ledger: Ledger, output: Path, name: str) -> None:
+    """Read the output and compare it with the ledger, checksum by checksum.
+
+    ``name`` is what a user calls it: the file read may be a copy of an object.
 
     Raises:
         ReplayRefusedError: the output is not the one this run wrote.
     """
-    header = len((ledger.first_header() or "").encode())
-    expected = header
+    header = (ledger.first_header() or "").encode()
+    expected = len(header)
     try:
         with output.open("rb", buffering=BUFFER) as file:
-            file.read(header)
+            if file.read(len(header)) != header:
+                raise _changed(name, "its header line was changed")
             for span in spans(ledger):
                 crc, left = 0, span.length
                 while left:
                     data = file.read(min(left, BUFFER))
                     if not data:
-                        raise _changed(output, f"it ends before mini-batch {span.mini_batch}")
+                        raise _changed(name, f"it ends before mini-batch {span.mini_batch}")
                     crc, left = zlib.crc32(data, crc), left - len(data)
                 if crc != span.crc:
-                    raise _changed(output, f"the rows of mini-batch {span.mini_batch} were changed")
+                    raise _changed(name, f"the rows of mini-batch {span.mini_batch} were changed")
                 expected += span.length
             if file.read(1):
-                raise _changed(output, f"it is longer than {expected} bytes")
+                raise _changed(name, f"it is longer than {expected} bytes")
     except OSError as error:
         raise ReplayRefusedError(
-            f"The output {output} cannot be read: {error.strerror}.",
+            f"The output {name} cannot be read: {error.strerror}.",
             cure="Replay merges into the output that the run wrote; put it back, or run again.",
         ) from None
-    return header
 
 
-def _changed(output: Path, how: str) -> ReplayRefusedError:
-    return ReplayRefusedError(f"The output {output} is not the one the run wrote: {how}.", cure="Put the original back, or run again.")
+def _changed(name: str, how: str) -> ReplayRefusedError:
+    return ReplayRefusedError(f"The output {name} is not the one the run wrote: {how}.", cure="Put the original back, or run again.")
 
 
 def recount(ledger: Ledger, total: int) -> Counts:

@@ -121,6 +121,15 @@ class Ledger:
             yield
 
     @contextmanager
+    def rehearsal(self) -> Iterator[None]:
+        """What a transaction would change can be read inside the block, and is undone at its end."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
+
+    @contextmanager
     def _immediate(self) -> Iterator[None]:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
@@ -365,16 +374,21 @@ class Ledger:
             values = (begin, end - begin, part, at, length, rows, items, ok, short, node, worker, header, slice_, range_spans)
             self._connection.execute("INSERT INTO ranges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", values)
 
+    def has_result(self, mini_batch: int) -> bool:
+        """Whether a mini-batch that was leased by itself came to anything: it ran as a whole, or a piece of it did."""
+        query = "SELECT EXISTS (SELECT 1 FROM ranges WHERE first = ?) OR EXISTS (SELECT 1 FROM splits WHERE mini_batch = ? AND ok > 0)"
+        return bool(self._connection.execute(query, (mini_batch, mini_batch)).fetchone()[0])
+
     def adopt(self, other: Ledger, mini_batch: int, single: set[int] | None) -> bool:
-        """Record what another ledger says of one mini-batch in place of what this one says; False when it only says "failed".
+        """Record what another ledger says of one mini-batch in place of what this one says; False when nothing of it succeeded.
 
         ``single``: the positions of a bisected mini-batch that the other ledger ran again; its other pieces stay. None: it ran it whole.
         """
+        if single is None and not other.has_result(mini_batch):
+            return False
         marks = ",".join("?" * 14)
         row = other._connection.execute("SELECT * FROM ranges WHERE first = ?", (mini_batch,)).fetchone()
         split = other._connection.execute("SELECT * FROM splits WHERE mini_batch = ? AND ended = 1", (mini_batch,)).fetchone()
-        if row is None and split is None:
-            return False
         if single is None:
             self.take_out(mini_batch)
         for first in single or ():

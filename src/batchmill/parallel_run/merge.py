@@ -12,7 +12,13 @@ from batchmill.parallel_run.output import copy_range
 
 
 def merge(
-    ledger: Ledger, scratch: Ledger, targets: Mapping[int, set[int] | None], old: Path | None, header: int, parts: Path, new: Path
+    ledger: Ledger,
+    scratch: Ledger,
+    targets: Mapping[int, set[int] | None],
+    old: Path | None,
+    header: bytes,
+    parts: Path,
+    new: Path,
 ) -> None:
     """Write and sync the merged output.
 
@@ -21,7 +27,7 @@ def merge(
         scratch: the outcomes of the replayed mini-batches and items.
         targets: mini-batch -> replayed item positions, None for the whole mini-batch.
         old: the old output; None when there is none (every item had failed).
-        header: length of the old output's header line in bytes.
+        header: the header line of the new output: that of the first rows in it.
         parts: folder of the part files of the replay.
         new: the file to write.
     """
@@ -29,16 +35,13 @@ def merge(
     target = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     writer = _Writer(source, target, parts)
     try:
-        if header:
-            writer.keep(0, header)
-        elif old is None or os.fstat(source).st_size == 0:
-            writer.header_from = scratch
-        position = header
+        os.write(target, header)
+        position = len((ledger.first_header() or "").encode())
         replayed = iter(sorted(targets))
         upcoming = next(replayed, None)
         for span in spans(ledger):
             while upcoming is not None and upcoming < span.mini_batch:
-                writer.put(_replacement(scratch, upcoming, []))
+                writer.put(_replacement(scratch, upcoming))
                 upcoming = next(replayed, None)
             if span.mini_batch not in targets:
                 writer.keep(position, span.length)
@@ -48,7 +51,7 @@ def merge(
                 upcoming = _piece(writer, scratch, span, position, targets, upcoming, replayed)
             position += span.length
         while upcoming is not None:
-            writer.put(_replacement(scratch, upcoming, []))
+            writer.put(_replacement(scratch, upcoming))
             upcoming = next(replayed, None)
         writer.flush()
         os.fsync(target)
@@ -58,11 +61,10 @@ def merge(
 
 def _whole(writer: _Writer, scratch: Ledger, span: Span, position: int, upcoming: int | None, replayed: Iterator[int]) -> int | None:
     """A replayed mini-batch that has bytes in the old output: the new rows, or the old ones when it failed altogether again."""
-    new = _replacement(scratch, span.mini_batch, None)
-    if new is None:
+    if not scratch.has_result(span.mini_batch):
         writer.keep(position, span.length)
     elif upcoming == span.mini_batch:
-        writer.put(new)
+        writer.put(_replacement(scratch, span.mini_batch))
     return next(replayed, None) if upcoming == span.mini_batch else upcoming
 
 
@@ -83,14 +85,13 @@ def _piece(
     return next(replayed, None) if upcoming == span.mini_batch else upcoming
 
 
-def _replacement(scratch: Ledger, mini_batch: int, otherwise: list[Segment] | None) -> list[Segment] | None:
-    """The bytes a replayed mini-batch has now; ``otherwise`` when it failed as a whole."""
+def _replacement(scratch: Ledger, mini_batch: int) -> list[Segment]:
+    """The bytes a replayed mini-batch has now."""
     for first, count, segment, _, _, _ in scratch.ranges(mini_batch):
         if first == mini_batch and count == 1:
             return [segment]
         break
-    pieces = [segment for _, _, segment, _ in scratch.pieces(mini_batch) if segment is not None]
-    return pieces or otherwise
+    return [segment for _, _, segment, _ in scratch.pieces(mini_batch) if segment is not None]
 
 
 class _Writer:
@@ -101,8 +102,6 @@ class _Writer:
         self._target = target
         self._parts = parts
         self._kept: tuple[int, int] | None = None
-        self._written = 0
-        self.header_from: Ledger | None = None
 
     def keep(self, offset: int, length: int) -> None:
         if self._kept is not None and self._kept[0] + self._kept[1] == offset:
@@ -111,22 +110,20 @@ class _Writer:
         self.flush()
         self._kept = (offset, length)
 
-    def put(self, segments: list[Segment] | None) -> None:
+    def put(self, segments: list[Segment]) -> None:
         self.flush()
-        for segment in segments or ():
+        for segment in segments:
             if segment.length == 0:
                 continue
-            if self._written == 0 and self.header_from is not None and segment.header:
-                self._written += os.write(self._target, segment.header.encode())
             part = os.open(self._parts / segment.part, os.O_RDONLY)
             try:
-                self._written += copy_range(part, self._target, segment.offset, segment.length)
+                copy_range(part, self._target, segment.offset, segment.length)
             finally:
                 os.close(part)
 
     def flush(self) -> None:
         if self._kept is not None:
-            self._written += copy_range(self._source, self._target, *self._kept)
+            copy_range(self._source, self._target, *self._kept)
             self._kept = None
 
     def close(self) -> None:

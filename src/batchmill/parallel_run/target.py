@@ -24,8 +24,8 @@ class OutputTarget(Protocol):
             OutputError: the folder cannot be used, or another run holds it.
         """
 
-    def fetch(self, name: str) -> None:
-        """Have the published file ``name`` in the local folder."""
+    def fetch(self, name: str, folder: Path) -> Path:
+        """Where the published file ``name`` can be read, if there is one; what lies elsewhere is brought into ``folder`` first."""
 
     def publish(self) -> None:
         """Bring what lies in the local folder to where it belongs."""
@@ -46,8 +46,9 @@ class LocalTarget:
         """Lock the folder itself."""
         self._claim = OutputClaim(self.folder, self._run.id)
 
-    def fetch(self, name: str) -> None:
+    def fetch(self, name: str, folder: Path) -> Path:
         """It is here already."""
+        return self.folder / name
 
     def publish(self) -> None:
         """It is there already."""
@@ -79,20 +80,25 @@ class RemoteTarget:
         self._lock = OutputLock(self._url, self._run.id, run_name(self._run), epoch, retry_timeout=self._retry_timeout)
         self._lock.acquire()
 
-    def fetch(self, name: str) -> None:
+    def fetch(self, name: str, folder: Path) -> Path:
         """Download the published file."""
         from batchmill.storage.files import open_binary
 
+        path = folder / name
+        path.unlink(missing_ok=True)
         if self._remote.exists(name):
-            with open_binary(self._remote.url_of(name)) as source, (self.folder / name).open("wb") as target:
+            folder.mkdir(exist_ok=True)
+            with open_binary(self._remote.url_of(name), retry_timeout=self._retry_timeout) as source, path.open("wb") as target:
                 shutil.copyfileobj(source, target, BUFFER)
+        return path
 
     def publish(self) -> None:
-        """Upload every file; the local copies are removed."""
+        """Upload every file and remove it here, one after the other: whoever repeats this uploads only what is left."""
         for path in sorted(self.folder.rglob("*")):
             if path.is_file() and ".partial." not in path.name:
                 self._lock.check()
                 self._remote.publish(path, path.relative_to(self.folder).as_posix())
+                path.unlink()
         shutil.rmtree(self.folder)
 
     def release(self) -> None:
