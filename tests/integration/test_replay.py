@@ -21,6 +21,7 @@ from batchmill.parallel_run.run import Run, create_run
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.records import RunStatus
 from batchmill.settings import RunSettings
+from tests import killed_replay
 
 NAMES = [f"{number:02d}.txt" for number in range(30)]
 WHOLE = "".join(f"row of {name}\n" for name in NAMES)
@@ -169,41 +170,66 @@ def test_a_held_run_is_refused(scene: Scene) -> None:
         other.unlock()
 
 
-KILL = """
-import os, signal, sys
-from batchmill.nodes import replay as room
-from batchmill.parallel_run.progress import Silent
-from batchmill.parallel_run.run_folder import RunFolder
-from pathlib import Path
-moment = sys.argv[2]
-if moment == "after rename":
-    real = os.rename
-    def rename(*paths):
-        real(*paths)
-        if str(paths[1]).endswith("parallel_run_step.txt"):
-            os.kill(os.getpid(), signal.SIGKILL)
-    room.os.rename = rename
-elif moment == "before rename":
-    room.os.rename = lambda *paths: os.kill(os.getpid(), signal.SIGKILL)
-else:
-    room.merge = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
-room.replay(RunFolder(Path(sys.argv[1])), Silent())
-"""
+def kill(folder: RunFolder, moment: str) -> None:
+    """A replay in a process of its own, killed there."""
+    killed = subprocess.run([sys.executable, killed_replay.__file__, str(folder.path), moment], timeout=60, check=False)
+    assert killed.returncode == -signal.SIGKILL
 
 
-@pytest.mark.parametrize("moment", ["before merge", "before rename", "after rename"])
+@pytest.mark.parametrize("moment", killed_replay.LOCAL)
 def test_killed_and_repeated(scene: Scene, moment: str) -> None:
     scene.script("03.txt", "17.txt")
     folder = scene.run()
     scene.script()
-    killed = subprocess.run([sys.executable, "-c", KILL, str(folder.path), moment], env=os.environ, timeout=60, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    kill(folder, moment)
     assert Run(folder).status is RunStatus.COMPLETED
     ending = repeat(folder)
     assert ending.counts.items.failed == 0
     assert scene.output.read_text() == WHOLE
     assert letters(folder) == []
     assert sorted(os.listdir(scene.output.parent)) == ["parallel_run_step.txt"]
+    assert replay_room.replay(folder, Silent()).status is RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize("moment", ["before rename", "after rename"])
+def test_an_output_replaced_after_the_kill_is_not_taken_for_the_merged_one(scene: Scene, moment: str) -> None:
+    scene.script("03.txt")
+    folder = scene.run()
+    scene.script()
+    kill(folder, moment)
+    other = scene.run(name="other")
+    assert other.id != folder.id
+    scene.output.write_text("of somebody else\n")
+    with pytest.raises(ReplayRefusedError, match="is not the one the run wrote"):
+        repeat(folder)
+    assert scene.output.read_text() == "of somebody else\n"
+    assert len(Run(folder).errors(open_only=True)) == 1
+
+
+def test_a_short_mini_batch_that_fails_item_by_item_keeps_the_rows_it_had(scene: Scene) -> None:
+    scene.script(cut="[:3]")
+    folder = scene.run()
+    before = scene.output.read_text()
+    scene.script(*NAMES)
+    ending = repeat(folder)
+    assert (ending.counts.items.succeeded, ending.counts.items.failed) == (18, 12)
+    assert scene.output.read_text() == before
+    assert [(letter["attempt"], letter["items_failed"]) for letter in letters(folder)] == [(2, 2)] * 6
+    scene.script()
+    assert repeat(folder).counts.items.failed == 0
+    assert scene.output.read_text() == WHOLE
+
+
+def test_the_header_line_is_that_of_the_first_rows(scene: Scene) -> None:
+    frames = "import os, pandas\ndef run(files):\n    if {bad} in map(os.path.basename, files):\n        raise ValueError\n"
+    frames += "    name = {name}\n    return pandas.DataFrame({{name: map(os.path.basename, files)}})\n"
+    source = scene.folder / "src" / "score.py"
+    source.write_text(frames.format(bad="'02.txt'", name="'first' if '00.txt' in map(os.path.basename, files) else 'other_name'"))
+    folder = scene.run(append_row_dataframe_header=True, isolate_failures=False)
+    assert scene.output.read_text() == "".join(f"{name}\n" for name in ("other_name", *NAMES[5:]))
+    source.write_text(frames.format(bad="'29.txt'", name="'first'"))
+    assert repeat(folder).counts.items.failed == 0
+    assert scene.output.read_text() == "".join(f"{name}\n" for name in ("first", *NAMES))
     assert replay_room.replay(folder, Silent()).status is RunStatus.COMPLETED
 
 

@@ -60,20 +60,22 @@ class _Replay:
         self.scratch = folder.path / "replay"
         self.scratch_ledger = self.scratch / "ledger.sqlite"
         self.ledger = Ledger(folder.ledger, write=True)
-        self.plan = PlanFile(str(folder.plan))
 
     def carry_out(self) -> Ending:
         try:
             self._refuse_unfinished()
+            self.plan = PlanFile(str(self.folder.plan))
             self.coordinator.target.claim(self.ledger.epoch + 1)
             try:
                 self.epoch = self.ledger.claim(running=False)
                 self._recover()
-                return self._replay()
+                ending = self._replay()
             finally:
                 self.coordinator.target.release()
         finally:
             self.ledger.close()
+        self.coordinator.progress.ended(ending.status, ending.counts, ending.error)
+        return ending
 
     def _refuse_unfinished(self) -> None:
         status, counts = self.ledger.status, self.ledger.counts().mini_batches
@@ -114,7 +116,6 @@ class _Replay:
         if not letters:
             return Ending(self.ledger.status, None, self.ledger.counts())
         self.scratch.mkdir()
-        self.coordinator.output.mkdir(exist_ok=True)
         old = None
         if self._final is not None and not self._fresh:
             old = self.coordinator.target.fetch(self._final.name, self.scratch / "published")
@@ -204,7 +205,6 @@ class _Replay:
     def _settle(self, settlement: Settlement) -> Ending:
         ending = settlement.write_down(self.plan.mini_batches, append_row=self._final is not None)
         self._tell(ending)
-        self.coordinator.progress.ended(ending.status, ending.counts, ending.error)
         return ending
 
     def _tell(self, ending: Ending) -> None:
@@ -226,10 +226,10 @@ class _Replay:
                 self._tell(Ending(self.ledger.status, self.ledger.meta("error"), self.ledger.counts()))
             elif self.scratch_ledger.exists():
                 self._take_up(targets)
-        if self._final is not None:
-            for path in self._final.parent.iterdir():
-                if path.name.startswith(self._partials) and path.suffix == ".replay":
-                    path.unlink()
+        self.coordinator.output.mkdir(exist_ok=True)  # publishing to a URL removes it
+        for path in self.coordinator.output.iterdir():
+            if path.name.startswith(self._partials) and path.suffix == ".replay":
+                path.unlink()
         forget(self.ledger)
         shutil.rmtree(self.scratch, ignore_errors=True)
 
@@ -244,7 +244,7 @@ class _Replay:
             if settlement.made(published):
                 if published != self._final:
                     self._final.unlink(missing_ok=True)
-            elif settlement.made(self._final):
+            elif published != self._final and settlement.made(self._final):
                 if not self._fresh:
                     verify(self.ledger, published, self._published)
             else:

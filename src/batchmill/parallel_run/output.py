@@ -51,8 +51,8 @@ class OrderedOutput:
         """Go on from what the ledger proves: ``length`` bytes for the first ``front`` mini-batches; else begin anew."""
         folder = self.final.parent
         folder.mkdir(parents=True, exist_ok=True)
-        older = [path for path in folder.glob(_escape(self.final.name) + ".partial.*") if path.suffix[1:].isdigit()]
-        usable = [path for path in older if path.name.startswith(self._ours) and length and path.stat().st_size >= length]
+        older = [path for path in folder.iterdir() if path.name.startswith(self._ours) and path.suffix[1:].isdigit()]
+        usable = [path for path in older if length and path.stat().st_size >= length]
         newest = max(usable, key=lambda path: int(path.suffix[1:]), default=None)
         if newest is not None:
             os.truncate(newest, length)
@@ -161,7 +161,3 @@ def _copy(source: int, target: int, offset: int, length: int) -> int:
     while view:
         view = view[os.write(target, view) :]
     return len(data)
-
-
-def _escape(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
