@@ -17,6 +17,10 @@ from typing import TYPE_CHECKING, Any, Optional
 if TYPE_CHECKING:
     import pyarrow as pa
 
+PARSED_TOGETHER = 1 << 20
+"""Bytes of text that the parser takes at a time: as many as stay in the cache of a core."""
+TOO_LONG_A_ROW = "straddling object"
+"""In the parser's message about a row that does not fit into what it takes at a time."""
 MONTH_FIRST = (
     "%m/%d/%Y",
     "%m/%d/%Y %H:%M",
@@ -44,7 +48,7 @@ def any_case(word: str) -> list[str]:
 
 
 def arrow_type(type_name: str) -> pa.DataType:
-    """How a column of this type is parsed."""
+    """How a column of this type is parsed (text as pandas keeps it, so that it need not be copied)."""
     import pyarrow as pa
 
     fixed = {
@@ -55,7 +59,7 @@ def arrow_type(type_name: str) -> pa.DataType:
         "datetime": pa.timestamp("ns"),
         "datetime_utc": pa.timestamp("ns", "UTC"),
     }
-    return fixed.get(type_name, pa.string())
+    return fixed.get(type_name, pa.large_string())
 
 
 def convert_options(names: list[str], types: list[Any], *, empty_as_string: bool) -> Any:
@@ -124,8 +128,8 @@ def convert_column(column: pa.ChunkedArray, type_name: str) -> tuple[pa.ChunkedA
     if whole is not None:
         return whole, []
     bad = _bad_values(column, type_name)
-    is_bad = pc.is_in(column, value_set=pa.array(bad, pa.string()))
-    cleaned = pc.if_else(is_bad, pa.scalar(None, pa.string()), column)
+    is_bad = pc.is_in(column, value_set=pa.array(bad, pa.large_string()))
+    cleaned = pc.if_else(is_bad, pa.scalar(None, pa.large_string()), column)
     converted = _try_convert(cleaned, type_name)
     if converted is None:  # pragma: no cover - the bad values were found with the very same parser
         raise AssertionError(f"a column of type {type_name} has a cell that parses alone and not in company")
@@ -171,7 +175,7 @@ def _bad_values(column: pa.ChunkedArray, type_name: str) -> list[str]:
     stack.append(candidates)
     while stack:
         values = stack.pop()
-        if not values or _try_convert(pa.chunked_array([pa.array(values, pa.string())]), type_name) is not None:
+        if not values or _try_convert(pa.chunked_array([pa.array(values, pa.large_string())]), type_name) is not None:
             continue
         if len(values) == 1:
             bad.append(values[0])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Optional
 
-from batchmill.data.column_types import arrow_type, convert_column, convert_options, finished
+from batchmill.data.column_types import PARSED_TOGETHER, TOO_LONG_A_ROW, arrow_type, convert_column, convert_options, finished
 from batchmill.data.decoded_text import Utf8Text
 from batchmill.data.delimited_text import UNIT_SEPARATOR, Repaired, is_clean, parser_separator, repair, split_line
 from batchmill.data.parsed_rows import Parsed, RowFailure, shown
@@ -16,6 +16,9 @@ from batchmill.data.text_encoding import TextEncoding
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+WHOLE = 2**31 - 1
+"""Parse all of a text at once (the parser counts bytes in 32 bits)."""
 
 
 class DelimitedParser:
@@ -35,7 +38,7 @@ class DelimitedParser:
         self._typed = convert_options(self._fields, [arrow_type(name) for name in types], empty_as_string=options.empty_as_string)
         self._text = convert_options(self._fields, [arrow_type("str")] * self.width, empty_as_string=options.empty_as_string)
         self._parse = csv.ParseOptions(delimiter=self._written.decode("ascii"), newlines_in_values=options.multi_line)
-        self._read = csv.ReadOptions(use_threads=False, column_names=self._fields, block_size=1 << 20)
+        self._read = csv.ReadOptions(use_threads=False, column_names=self._fields)
 
     def parse(self, text: Utf8Text) -> Parsed:
         """Rows of ``text``, which begins and ends at a line."""
@@ -57,16 +60,19 @@ class DelimitedParser:
             start, stop = 0, len(data)
         if not is_clean(data, start, stop, self._written, multi_line=self._options.multi_line):
             return None
-        try:
-            return self._table(data, start, stop, self._typed)
-        except pa.ArrowInvalid:
-            return None
+        for together in (PARSED_TOGETHER, WHOLE):
+            try:
+                return self._table(data, start, stop, self._typed, together)
+            except pa.ArrowInvalid as error:
+                if TOO_LONG_A_ROW not in str(error):
+                    return None
+        return None
 
-    def _table(self, data: bytes, start: int, stop: int, convert: Any) -> pa.Table:
+    def _table(self, data: bytes, start: int, stop: int, convert: Any, together: int = WHOLE) -> pa.Table:
         import pyarrow as pa
         from pyarrow import csv
 
-        self._read.block_size = stop - start + 1
+        self._read.block_size = min(together, stop - start + 1)
         source = pa.BufferReader(pa.py_buffer(data).slice(start, stop - start))
         table = csv.read_csv(source, read_options=self._read, parse_options=self._parse, convert_options=convert)
         if convert is self._typed:
@@ -78,7 +84,7 @@ class DelimitedParser:
         """A table without rows."""
         import pyarrow as pa
 
-        nothing = pa.chunked_array([], type=pa.string())
+        nothing = pa.chunked_array([], type=arrow_type("str"))
         return pa.table([convert_column(nothing, name)[0] for name in self.types], names=self._fields)
 
     def _parse_with_care(self, text: Utf8Text) -> Parsed:

@@ -27,7 +27,7 @@ WHOLE_PASS = 256 * 1024 * 1024
 HEAD = 32 * 1024 * 1024
 SAMPLED_FILES = 1000
 SAMPLE = WHOLE_PASS // SAMPLED_FILES
-LOOK = 8 * 1024 * 1024
+LOOK = 4 * 1024 * 1024
 """Bytes of text that are looked at together."""
 _HEAD_CHECKED = 64 * 1024
 
@@ -160,7 +160,7 @@ class _TextScan:
     def _observe_held(self) -> None:
         held, self._held, self._held_bytes = self._held, {}, 0
         for number, parts in held.items():
-            data = b"".join(parts)
+            data = parts[0] if len(parts) == 1 else b"".join(parts)
             self._take(number, Utf8Text(data, 0, len(data)), self._shared_layout(number))
 
     def _layout(self, file: TextFile, number: int) -> list[int]:

@@ -9,7 +9,16 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from batchmill.data.column_types import MONTH_FIRST, any_case, arrow_type, convert_options, month_first, type_of_kind
+from batchmill.data.column_types import (
+    MONTH_FIRST,
+    PARSED_TOGETHER,
+    TOO_LONG_A_ROW,
+    any_case,
+    arrow_type,
+    convert_options,
+    month_first,
+    type_of_kind,
+)
 from batchmill.data.decoded_text import Utf8Text
 from batchmill.data.delimited_text import UNIT_SEPARATOR, is_clean, is_utf8, parser_separator, repair
 from batchmill.data.table_options import TableOptions
@@ -19,6 +28,7 @@ _AFTER_VALUES = {"int": "float"}
 _FAILED_COLUMN = re.compile(r"In CSV column #(\d+)")
 _LEADING_ZERO = r"^\s*-?0[0-9]"
 _HEXADECIMAL = r"^\s*-?0[xX]"
+_DATE = re.compile(r"(\d{1,2}[/-]\d{1,2}[/-]\d{4}|\d{4}/\d{1,2}/\d{1,2})", re.ASCII)
 _FIRST_CELLS = 100
 _WINDOW = 1 << 18
 _BLANKS = 16
@@ -104,7 +114,7 @@ class TypePass:
         data = data if start == 0 and stop == len(data) else data[start:stop]
         if len(self._separator) > 1:
             data = data.replace(self._separator, self._written)
-        if not data.strip(b"\r\n") or not is_utf8(data):
+        if _is_blank(data) or not is_utf8(data):
             return None
         return data if is_clean(data, 0, len(data), self._written, multi_line=self._options.multi_line) else None
 
@@ -167,20 +177,24 @@ class TypePass:
         else:
             types = [pa.null() if kind == "null" else arrow_type(_parse_type(kind)) for kind in kinds]
             convert = convert_options(names, types, empty_as_string=False)
-        return csv.read_csv(
-            pa.BufferReader(data),
-            read_options=csv.ReadOptions(use_threads=True, column_names=names, block_size=max(len(data) // 2 + 1, 1 << 20)),
-            parse_options=csv.ParseOptions(delimiter=self._written.decode("ascii"), newlines_in_values=self._options.multi_line),
-            convert_options=convert,
-        )
+        parse = csv.ParseOptions(delimiter=self._written.decode("ascii"), newlines_in_values=self._options.multi_line)
+        whole = len(data) + 1
+        for size in (PARSED_TOGETHER, whole):
+            read = csv.ReadOptions(use_threads=True, column_names=names, block_size=size)
+            try:
+                return csv.read_csv(pa.BufferReader(data), read_options=read, parse_options=parse, convert_options=convert)
+            except pa.ArrowInvalid as error:
+                if size == whole or TOO_LONG_A_ROW not in str(error):
+                    raise
+        raise AssertionError("unreachable")
 
     def _look_for_leading_zeros(self, data: bytes, columns: list[_Column]) -> None:
         """Azure ML: ``00501`` makes a column of floats. Hexadecimal digits, which the parser would take, stay text."""
-        import pyarrow.compute as pc
-
         suspects = [n for n, column in enumerate(columns) if column.kind == "int"]
         if not suspects or not _may_have_leading_zeros(data, self._written):
             return
+        import pyarrow.compute as pc
+
         kinds = ["str" if n in suspects or column.kind is None else column.kind for n, column in enumerate(columns)]
         table = self._read(data, columns, kinds)
         for n in suspects:
@@ -194,6 +208,10 @@ class TypePass:
         if not self._options.infer_column_types:
             return [{"name": column.name, "type": "str"} for column in self._columns]
         return [{"name": column.name, "type": type_of_kind(column.kind, complete=complete, nulls=column.nulls)} for column in self._columns]
+
+
+def _is_blank(data: bytes) -> bool:
+    return data[:1] in (b"", b"\r", b"\n") and not data.strip(b"\r\n")
 
 
 def _parse_type(kind: str) -> str:
@@ -236,8 +254,11 @@ def _settle_dates(table: Any, columns: list[_Column]) -> None:
         if column.kind is None or not (column.kind == "month_first" or column.kind.startswith("datetime:")):
             continue
         formats = MONTH_FIRST if column.kind == "month_first" else (column.kind.partition(":")[2],)
-        values = cells.drop_null().unique() if _looks_like_dates(cells[:_FIRST_CELLS]) else None
-        for date_format in formats if values is not None and _looks_like_dates(values) else ():
+        if not _may_be_dates(cells[:_FIRST_CELLS]):
+            _next_kind(column)
+            continue
+        values = cells.drop_null().unique()
+        for date_format in formats if _look_like_dates(values) else ():
             try:
                 month_first(values, date_format)
             except pa.ArrowInvalid:
@@ -248,10 +269,15 @@ def _settle_dates(table: Any, columns: list[_Column]) -> None:
             _next_kind(column)
 
 
-def _looks_like_dates(values: Any) -> bool:
+def _may_be_dates(cells: Any) -> bool:
+    """False where one of a few cells is surely none (a quick look, without the kernels of Arrow)."""
+    return all(value is None or _DATE.match(value) for value in cells.to_pylist())
+
+
+def _look_like_dates(values: Any) -> bool:
     import pyarrow.compute as pc
 
-    return bool(pc.all(pc.match_substring_regex(values, r"^(\d{1,2}[/-]\d{1,2}[/-]\d{4}|\d{4}/\d{1,2}/\d{1,2})")).as_py())
+    return bool(pc.all(pc.match_substring_regex(values, "^" + _DATE.pattern)).as_py())
 
 
 def _may_have_leading_zeros(data: bytes, separator: bytes) -> bool:

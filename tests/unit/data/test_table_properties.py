@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from batchmill.data import type_pass
 from batchmill.data.delimited_text import is_clean, line_rows, multi_line_rows, repair, rows_of
 from tests.table_inputs import PlannedTable, table
 
@@ -135,3 +137,20 @@ def test_whole_numbers_beyond_the_exact_range_become_the_nearest_float(tmp_path:
     text = '{}\n""\n{"a": 9007199254740993}\n{"a": -1.5}\n'
     frame = table(tmp_path, text, 1000, "a.jsonl").frame()
     assert frame.a.tolist()[1:] == [9007199254740992.0, -1.5]
+
+
+@given(
+    st.lists(st.text(alphabet="0123x-. ab\t:", max_size=6), min_size=1, max_size=12),
+    st.sampled_from([",", ";", "\x1f", " ", "-", "\t"]),
+    st.integers(1, 9),
+)
+def test_no_leading_zero_is_overlooked(cells: list[str], separator: str, window: int) -> None:
+    line = separator.join(cells) + "\n"
+    fields = [field for row in (line * 2).splitlines() for field in row.split(separator)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type_pass, "_WINDOW", window)
+        found = type_pass._may_have_leading_zeros((line * 2).encode(), separator.encode())
+    wanted = any(re.match(r"[ \t]*-?0[0-9xX]", field) for field in fields)
+    assert found or not wanted
+    if separator != "-" and not wanted:  # where a minus separates, one more look costs little
+        assert not found

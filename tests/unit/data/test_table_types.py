@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from batchmill.data import schema_scan
+from batchmill.data.column_types import PARSED_TOGETHER
 from batchmill.errors import InputError, ItemChangedError, ReadError
 from tests.table_inputs import PlannedTable, TableOptions, listed, table
 
@@ -383,3 +384,17 @@ def test_many_small_files_share_one_look(tmp_path: Path, monkeypatch: pytest.Mon
     cut = PlannedTable(listed(*sorted(tmp_path.iterdir())), TableOptions("csv"))
     assert len(looks) == 1
     assert cut.frame().a.tolist() == list(range(50))
+
+
+def test_dates_behind_many_empty_cells_are_found(tmp_path: Path) -> None:
+    values = column(tmp_path, *[""] * 200, "12/31/2019")
+    assert values.dtype == np.dtype("datetime64[ns]")
+    assert values.iloc[-1] == pd.Timestamp("2019-12-31")
+
+
+def test_a_row_longer_than_what_is_parsed_together(tmp_path: Path) -> None:
+    long = "é" * PARSED_TOGETHER
+    cut = table(tmp_path, f"k,v\n1,a\n2,{long}\n3,c\n", 4 * len(long))
+    assert types(cut) == ["int64", "str"]
+    assert cut.frame().v.str.len().tolist() == [1, len(long), 1]
+    assert cut.rows() == [3]
