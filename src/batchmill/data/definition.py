@@ -11,6 +11,7 @@ import json
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Mapping, Optional
 
+from batchmill.data.expression import Expression
 from batchmill.errors import InputError
 
 FILE, TABULAR = "file", "tabular"
@@ -163,6 +164,8 @@ def _check_operation(operation: Any, kind: str) -> None:
     missing = [fact for fact in facts if fact not in operation]
     if missing:
         raise _broken(f"the operation {name!r} lacks {missing[0]!r}")
+    if name == "filter":
+        Expression.from_tree(operation["expression"])
 
 
 def _broken(why: str) -> InputError:
