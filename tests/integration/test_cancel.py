@@ -55,14 +55,11 @@ def test_a_detached_run_is_canceled_and_resumed(tmp_path: Path) -> None:
 
 
 def test_what_a_canceled_run_wrote_is_left_alone_by_the_next_one(tmp_path: Path) -> None:
-    folder = prepared(tmp_path, "def run(files):\n    return ['first'] * len(files)\n")
-    coordinator = Coordinator(folder)
-    coordinator.prepare()
-    partial = tmp_path / "out" / f"parallel_run_step.txt.partial.{folder.id}.1"
-    partial.write_text("rows so far\n")
-    coordinator.discard()
-    script = str(tmp_path / "src" / "score.py")
-    settings = RunSettings.parse({"script": script, "inputs": str(tmp_path / "in"), "output": str(tmp_path / "out")})
-    assert carry_out(create_run(settings)) is RunStatus.COMPLETED
-    assert sorted(path.name for path in partial.parent.iterdir()) == ["parallel_run_step.txt", partial.name]
-    assert partial.read_text() == "rows so far\n"
+    folder = prepared(tmp_path, "def run(files):\n    return files\n")
+    folder.cancel_request.touch()
+    assert carry_out(folder) is RunStatus.CANCELED
+    (partial,) = (tmp_path / "out").iterdir()
+    script, inputs = str(tmp_path / "src" / "score.py"), str(tmp_path / "in")
+    other = create_run(RunSettings.parse({"script": script, "inputs": inputs, "output": str(tmp_path / "out")}))
+    assert carry_out(other) is RunStatus.COMPLETED
+    assert sorted(partial.parent.iterdir()) == [partial.with_name("parallel_run_step.txt"), partial]
