@@ -8,8 +8,12 @@ BatchmillError
 │   │   └── PartitionFormatError   a partition format or partition key does not fit
 │   ├── EntryScriptError       the entry script cannot be used (missing, no run(), syntax error)
 │   ├── SnapshotError          the script's folder cannot be copied into the run folder
-│   └── OutputError            the output folder cannot be used
-│       └── OutputBusyError    another run holds the output folder
+│   ├── OutputError            the output folder cannot be used
+│   │   └── OutputBusyError    another run holds the output folder
+│   ├── RegistryError          the database of the workspaces cannot be used
+│   ├── SecretError            a secret cannot be sealed or read
+│   ├── AssetNotFoundError     the workspace has nothing of that kind and name
+│   └── AssetExistsError       the workspace has something else of that kind and name
 ├── RunNotFoundError           no run has that id, prefix or name (exit code 2)
 ├── RunBusyError               the run is held by a living coordinator
 ├── RunFailedError             a run ended as Failed; its message is the cause (exit code 1)
@@ -84,6 +88,22 @@ class OutputError(UsageError):
 
 class OutputBusyError(OutputError):
     """Another run holds the output folder."""
+
+
+class RegistryError(UsageError):
+    """The database of the workspaces cannot be reached, opened or brought up to date."""
+
+
+class SecretError(UsageError):
+    """A secret cannot be sealed or read: its key, or the variable it refers to, is missing or another one."""
+
+
+class AssetNotFoundError(UsageError):
+    """The workspace has nothing of that kind and name."""
+
+
+class AssetExistsError(UsageError):
+    """The workspace has something else of that kind and name; ``facts["asset"]`` is what it has."""
 
 
 class RunNotFoundError(UsageError):

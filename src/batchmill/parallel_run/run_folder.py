@@ -12,14 +12,10 @@ from pathlib import Path
 
 from batchmill.errors import OutputError, RunBusyError, RunNotFoundError
 from batchmill.parallel_run.events import ErrorFacts
+from batchmill.storage.home import home as home
 
 ERROR_LOG_LIMIT = 16 << 20
 PROBE_SECONDS = 0.5
-
-
-def home() -> Path:
-    """The batchmill home: ``BATCHMILL_HOME``, default ``~/.batchmill``; read at each use."""
-    return Path(os.environ.get("BATCHMILL_HOME") or Path.home() / ".batchmill").absolute()
 
 
 def runs_folder() -> Path:

@@ -1,0 +1,178 @@
+"""The tables of the registry. Loaded only by whoever speaks to the database, because SQLAlchemy is heavy.
+
+Names sort by their UTF-8 bytes in both databases, JSON is kept as text, moments are UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    Boolean,
+    Column,
+    Connection,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+
+class Moment(TypeDecorator[datetime]):
+    """A moment in UTC; SQLite, which knows no time zones, keeps it without one."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+def name_type() -> Any:
+    """Text that compares and sorts by bytes, whatever the locale of a PostgreSQL server."""
+    return Text().with_variant(Text(collation="C"), "postgresql")
+
+
+metadata = MetaData(naming_convention=NAMING)
+
+workspaces = Table(
+    "workspaces",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("name", name_type(), nullable=False),
+    Column("subscription_id", Text, nullable=False),
+    Column("resource_group", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("modified", Moment, nullable=False),
+    PrimaryKeyConstraint("id"),
+    Index("uq_workspaces_name", "name", unique=True),
+)
+
+
+def _workspace_column() -> Column[str]:
+    return Column("workspace_id", Text, ForeignKey("workspaces.id", ondelete="CASCADE"), nullable=False)
+
+
+# One row for each name: what is locked while a version is added, and the last version that was ever given.
+asset_names = Table(
+    "asset_names",
+    metadata,
+    _workspace_column(),
+    Column("kind", Text, nullable=False),
+    Column("name", name_type(), nullable=False),
+    Column("last_version", Integer, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "kind", "name"),
+)
+
+assets = Table(
+    "assets",
+    metadata,
+    Column("id", Text, nullable=False),
+    _workspace_column(),
+    Column("kind", Text, nullable=False),
+    Column("name", name_type(), nullable=True),
+    Column("version", Integer, nullable=False),
+    Column("newest", Boolean(create_constraint=False), nullable=False),
+    Column("definition", JSON, nullable=False),
+    Column("digest", Text, nullable=False),
+    Column("description", Text, nullable=True),
+    Column("tags", JSON, nullable=False),
+    Column("properties", JSON, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("modified", Moment, nullable=False),
+    PrimaryKeyConstraint("id"),
+    Index("uq_assets_version", "workspace_id", "kind", "name", "version", unique=True),
+    Index(
+        "uq_assets_newest",
+        "workspace_id",
+        "kind",
+        "name",
+        unique=True,
+        sqlite_where=text("newest"),
+        postgresql_where=text("newest"),
+    ),
+    Index(
+        "uq_assets_saved",
+        "workspace_id",
+        "kind",
+        "digest",
+        unique=True,
+        sqlite_where=text("name IS NULL"),
+        postgresql_where=text("name IS NULL"),
+    ),
+)
+
+settings = Table(
+    "settings",
+    metadata,
+    _workspace_column(),
+    Column("key", name_type(), nullable=False),
+    Column("value", JSON, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "key"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _workspace_column(),
+    Column("id", name_type(), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("experiment", name_type(), nullable=True),
+    Column("compute", name_type(), nullable=True),
+    Column("status", Text, nullable=False),
+    Column("folder", Text, nullable=False),
+    Column("details", JSON, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("started", Moment, nullable=True),
+    Column("ended", Moment, nullable=True),
+    Column("modified", Moment, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "id"),
+    Index("ix_runs_created", "workspace_id", "created", "id"),
+    Index("ix_runs_experiment", "workspace_id", "experiment", "created"),
+    Index("ix_runs_status", "workspace_id", "status", "created"),
+)
+
+
+def insert_unless_there(connection: Connection, table: Table, row: dict[str, Any]) -> None:
+    """Insert a row where no unique index objects."""
+    connection.execute(_dialect_of(connection).insert(table).on_conflict_do_nothing(), row)
+
+
+def insert_or_update(connection: Connection, table: Table, row: dict[str, Any], changes: Iterable[str]) -> None:
+    """Insert a row, or give the one with its primary key the new values of the columns ``changes``."""
+    statement = _dialect_of(connection).insert(table).values(row)
+    changed = {name: statement.excluded[name] for name in changes}
+    connection.execute(statement.on_conflict_do_update(index_elements=list(table.primary_key), set_=changed))
+
+
+def _dialect_of(connection: Connection) -> Any:
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    return postgresql if connection.dialect.name == "postgresql" else sqlite
