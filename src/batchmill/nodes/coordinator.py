@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchmill.data.globs import is_glob, split_base
 from batchmill.errors import BatchmillError, DiskFullError, InputError, UsageError
@@ -28,8 +28,9 @@ from batchmill.parallel_run.events import ErrorFacts, NodeConfig
 from batchmill.parallel_run.job import Ending, Job, Limits, feed_output
 from batchmill.parallel_run.job_logs import write_job_logs
 from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.names import Names
 from batchmill.parallel_run.output import OrderedOutput
-from batchmill.parallel_run.plan import make_plan
+from batchmill.parallel_run.plan import check_output_outside, make_plan
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder, find_run
 from batchmill.parallel_run.scheduler import COORDINATOR_DIED, FAILED, Instruction, Policy, Scheduler
@@ -40,6 +41,9 @@ from batchmill.settings import RunSettings
 from batchmill.storage.files import disk_is_full
 from batchmill.worker.plan_file import PlanFile
 from batchmill.worker.slots import in_flight
+
+if TYPE_CHECKING:
+    from batchmill.workspace.interpreter import Interpreter
 
 SHUTDOWN_SECONDS = 30.0
 INIT_FACTOR, INIT_SECONDS = 3, 30.0
@@ -62,9 +66,11 @@ class Coordinator:
         self.progress = progress or Silent()
         self.description: dict[str, Any] = json.loads(folder.settings.read_text())
         self.settings = RunSettings(**self.description["settings"])
-        self.target = target_of(self.description["output"], folder, self.settings.retry_timeout)
+        self.names = Names(self.settings, Path(self.description["folder"]), self.description.get("workspace"))
+        self.target = target_of(self.names.place(self.description["output"]), folder, self.settings.retry_timeout)
         self.output = self.target.folder
         self._reserve: Reserve | None = None
+        self._interpreter: Interpreter | None = None
         self._charged: list[Instruction] = []
 
     def prepare(self) -> None:
@@ -96,8 +102,11 @@ class Coordinator:
         if not new:  # a request that came before a new run could begin still counts
             self.folder.cancel_request.unlink(missing_ok=True)
         try:
-            self._start_reserve()
+            self.names.bind(self.ledger)
+            if self.settings.environment is None:
+                self._start_reserve()
             self._plan_and_snapshot()
+            self.find_interpreter()
         except BaseException as error:
             self._end_reserve()
             if new and isinstance(error, (BatchmillError, OSError)):
@@ -143,20 +152,30 @@ class Coordinator:
             was_in = os.getcwd()
             os.chdir(self.description["folder"])
             try:
-                make_plan(self.settings, self.folder.plan, progress=self.progress.planning, announce=self.progress.announce)
+                self._make_plan()
             finally:
                 os.chdir(was_in)
         self.plan = PlanFile(str(self.folder.plan))
         if self.plan.mini_batches == 0:
             raise InputError("The inputs hold no items.", cure="Check --input; nothing was started.")
 
+    def _make_plan(self) -> None:
+        settings, definitions = self.settings.model_copy(update={"inputs": self.names.inputs()}), self.names.definitions()
+        check_output_outside(settings, self.names.place(self.description["output"]), definitions=definitions)
+        make_plan(settings, self.folder.plan, definitions=definitions, progress=self.progress.planning, announce=self.progress.announce)
+
+    def find_interpreter(self) -> None:
+        """The environment that the run names, built if need be, and the models that it names, at hand."""
+        tables = self.plan.header["kind"] == "table"
+        self._interpreter = self.names.interpreter(needs_tables=tables, announce=self.progress.announce)
+        self.names.fetch_models(self.progress.announce)
+
     def data_places(self) -> list[Path]:
         """Local inputs and the output: they may lie beside the script, but are no part of it."""
         folder = Path(self.description["folder"])
-        places = [
-            folder / text.removeprefix("@").removeprefix("file://") for text in self.settings.inputs if "*" not in text and "?" not in text
-        ]
-        globs = [folder / split_base(text)[0] for text in self.settings.inputs if is_glob(text) and "://" not in text]
+        texts = [*self.names.inputs(), *(text for one in self.names.definitions().values() for text in one.sources)]
+        places = [folder / text.removeprefix("@").removeprefix("file://") for text in texts if "*" not in text and "?" not in text]
+        globs = [folder / split_base(text)[0] for text in texts if is_glob(text) and "://" not in text]
         return [*places, *globs, self.output]
 
     def source_folder(self) -> str | None:
@@ -304,7 +323,8 @@ class Coordinator:
 
     def _unplanned_config(self, source: Path) -> NodeConfig:
         settings, folder = self.settings, self.folder
-        environment = dict(settings.environment_variables)
+        found = self._interpreter
+        environment = {**(found.variables if found is not None else {}), **settings.environment_variables}
         workers = settings.workers or gpu_count(environment) or max(1, usable_cores() // settings.nodes)
         original = Path(self.description["script"])
         script = source / original.relative_to(self.source_folder() or original.parent)
@@ -330,7 +350,7 @@ class Coordinator:
             init_timeout=INIT_FACTOR * settings.run_invocation_timeout + INIT_SECONDS,
             read_timeout=float(settings.task_overhead_timeout),
             shutdown_timeout=SHUTDOWN_SECONDS,
-            python=sys.executable,
+            python=found.python if found is not None else sys.executable,
             environment=environment,
             profiling_module=settings.profiling_module,
             resource_monitor_interval=float(settings.resource_monitor_interval),

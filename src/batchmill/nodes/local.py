@@ -21,10 +21,10 @@ TICK = 0.05
 class LocalEngine:
     """Runs ``node_count`` nodes as `Node` objects in this process; their workers are processes of their own.
 
-    ``reserve``: processes started ahead for the first node.
+    ``reserve``: processes started ahead for the first node. ``granted``: nodes to begin with, where others are still busy (`grow`).
     """
 
-    def __init__(self, config: NodeConfig, reserve: Reserve | None = None) -> None:
+    def __init__(self, config: NodeConfig, reserve: Reserve | None = None, granted: int | None = None) -> None:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited from whoever started us; the kernel would hide how workers end
         self._config = config
@@ -36,18 +36,28 @@ class LocalEngine:
         for slot in range(self._slots.count):
             self._slots.clear(slot)
         self._guardian = Guardian(str(path))
-        self._nodes = {
-            f"node{number}": Node(
-                f"node{number}", config, self._slots, number * config.workers, self._selector, None if number else reserve
-            )
-            for number in range(config.node_count)
-        }
+        self._nodes: dict[str, Node] = {}
+        self._add(config.node_count if granted is None else min(granted, config.node_count), reserve)
         self._ticked = 0.0
         self._closed = False
+
+    def _add(self, count: int, reserve: Reserve | None = None) -> list[str]:
+        workers, first = self._config.workers, len(self._nodes)
+        names = [f"node{number}" for number in range(first, min(first + count, self._config.node_count))]
+        for number, name in enumerate(names, first):
+            own = None if number else reserve
+            self._nodes[name] = Node(name, self._config, self._slots, number * workers, self._selector, own)
+        return names
 
     @property
     def nodes(self) -> Sequence[str]:
         return list(self._nodes)
+
+    def grow(self, count: int) -> Sequence[str]:
+        names = self._add(count)
+        for name in names:
+            self._nodes[name].start()
+        return names
 
     @property
     def processes(self) -> list[tuple[str, int]]:

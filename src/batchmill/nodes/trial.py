@@ -20,7 +20,9 @@ from batchmill.nodes.watch import high_water
 from batchmill.parallel_run.cores import usable_cores
 from batchmill.parallel_run.estimate import Machine, Measured, Sample, Work, spread
 from batchmill.parallel_run.events import Done, ErrorFacts, Event, Full, InitFailed, NodeGaveUp, Returned, Task, TryFailed, WorkerReady
+from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.memory import usable_memory
+from batchmill.parallel_run.names import Names, names_things
 from batchmill.parallel_run.plan import PlanSummary, check_output_outside, make_plan
 from batchmill.parallel_run.run import write_description
 from batchmill.parallel_run.run_folder import RunFolder, home
@@ -60,8 +62,15 @@ def preview(settings: RunSettings, progress: Callable[[int], None] | None = None
     script = check_script(settings.script)
     check_output_outside(settings)
     with _temporary_folder() as folder:
-        write_description(folder, settings, script, str(folder.output_folder()))
-        summary = make_plan(settings, folder.plan, progress=progress)
+        names = Names(settings, Path.cwd(), None)
+        workspace = str(names.workspace.name) if names_things(settings) else None
+        write_description(folder, settings, script, str(folder.output_folder()), workspace)
+        ledger = Ledger(folder.ledger, write=True)
+        ledger.begin(id=folder.id)
+        names.bind(ledger)
+        ledger.close()
+        planned = settings.model_copy(update={"inputs": names.inputs()})
+        summary = make_plan(planned, folder.plan, definitions=names.definitions(), progress=progress)
         plan = PlanFile(folder.plan)
         if plan.mini_batches == 0:
             raise InputError("The inputs hold no items.", cure="Check --input; nothing was started.")
@@ -153,6 +162,9 @@ def try_out(shown: Preview, wanted: int) -> tuple[Trial, Work, Machine]:
     """
     coordinator = Coordinator(shown.folder)
     coordinator.epoch, coordinator.plan = 1, shown.plan
+    coordinator.ledger = Ledger(shown.folder.ledger, write=True)
+    coordinator.names.bind(coordinator.ledger)
+    coordinator.find_interpreter()
     take_snapshot(Path(coordinator.description["script"]), coordinator.source_folder(), shown.folder.snapshot, coordinator.data_places())
     config = coordinator.node_config(shown.folder.snapshot)
     numbers = spread(shown.plan.mini_batches, wanted)
@@ -164,6 +176,8 @@ def try_out(shown: Preview, wanted: int) -> tuple[Trial, Work, Machine]:
     except BaseException:
         engine.abort()
         raise
+    finally:
+        coordinator.ledger.close()
     workers = config.workers * config.node_count
     machine = Machine(usable_cores(), usable_memory(), gpu_count(config.environment))
     return run.trial, _work(shown, workers, remote=config.remote), machine

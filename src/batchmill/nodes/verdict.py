@@ -63,6 +63,9 @@ def death_verdict(worker: WorkerProcess, config: NodeConfig, out_of_memory: bool
             "WorkerProtocolLost",
             f"The script closed or replaced file descriptors that are not its own, in {where}; the process was stopped.",
         )
+    elif worker.kill_reason == "memory":
+        out_of_memory = True
+        kind, text = "OutOfMemory", f"the workers of the node took more than its {config.memory_limit or 0:,} bytes of memory, in {where}."
     elif out_of_memory:
         kind, text = "OutOfMemory", f"{ended}: the kernel stopped it for memory, in {where}."
     elif code < 0 and -code in CRASHES:

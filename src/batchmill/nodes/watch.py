@@ -19,6 +19,7 @@ LOOK_EVERY = 0.1
 LOG_LIMIT = 64 << 20
 LOG_HEAD = 1 << 20
 MEMORY_EVERY = 1.0
+PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 
 
 class Watch:
@@ -46,6 +47,15 @@ class Watch:
             for worker in self._node.workers.values():
                 worker.peak = high_water(worker.pid) or worker.peak
                 bound_logs(worker)
+            if self._config.memory_limit is not None:
+                self._bound_memory(self._config.memory_limit)
+
+    def _bound_memory(self, limit: int) -> None:
+        """The workers of a node stay within its memory: the largest one pays, as on a machine of that size."""
+        sizes = {worker.slot: resident(worker.pid) for worker in self._node.workers.values() if worker.kill_at is None}
+        if sum(sizes.values()) > limit:
+            largest = self._node.workers[max(sizes, key=sizes.__getitem__)]
+            self._node.kill(largest, "memory")
 
     def _limit(self, worker: WorkerProcess, now: int) -> None:
         """Kill only what two looks in a row found over its limit, in the same call (a slot is written field by field)."""
@@ -71,7 +81,7 @@ class Watch:
         get = self._node.slots.get
         slot, config = worker.slot, self._config
         phase, since, finished = get(slot, PHASE), get(slot, RUNNING_SINCE), get(slot, FINISHED)
-        seconds = (now - since) / 1e9
+        seconds = self._node.slots.elapsed(slot, now) / 1e9
         if phase == RUN and seconds > config.run_timeout:
             return "run", since, finished
         if phase == SHUTDOWN and seconds > config.shutdown_timeout:
@@ -95,6 +105,15 @@ def high_water(pid: int) -> int | None:
     except (OSError, IndexError):
         return None
     return None
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds now (Linux; 0 where that cannot be read)."""
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            return int(file.read().split()[1]) * PAGE_SIZE
+    except (OSError, IndexError, ValueError):
+        return 0
 
 
 def bound_logs(worker: WorkerProcess) -> None:

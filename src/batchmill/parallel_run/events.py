@@ -169,6 +169,8 @@ class NodeConfig:
     environment: dict[str, str] = field(default_factory=dict)
     profiling_module: str | None = None
     resource_monitor_interval: float = 600.0
+    memory_limit: int | None = None
+    """Bytes that the workers of one node may use together; the largest is stopped when they take more."""
     accept_changed: bool = False
     """Replay: give files to the script that were changed since the plan was made (somebody mended them)."""
 
@@ -181,6 +183,9 @@ class Engine(Protocol):
 
     def start(self) -> None:
         """Start the nodes and their workers; returns at once."""
+
+    def grow(self, count: int) -> Sequence[str]:
+        """Start up to ``count`` nodes more, never beyond the node count of the run; returns their names."""
 
     def give(self, node: str, tasks: Iterable[Task]) -> None:
         """Hand leases to a node."""

@@ -84,7 +84,9 @@ class Job:
         level: str = "INFO",
         item_name: Callable[[int, int], str] | None = None,
         charged: Iterable[Instruction] = (),
+        more_nodes: Callable[[], int] | None = None,
     ) -> None:
+        self._more_nodes = more_nodes
         self._folder = folder
         self._proven = proven
         self._item_name = item_name
@@ -314,9 +316,18 @@ class Job:
             self._looked = now
             if self._folder.cancel_request.exists():
                 self._end(RunStatus.CANCELED, None)
+            if self._more_nodes is not None and (count := self._more_nodes()):
+                self._grow(count)
         limit = self._limits.no_progress if self._ever_ready else self._limits.first_progress
         if now - self._moved > limit:
             self._end(RunStatus.FAILED, f"No mini-batch ended within {limit:g} seconds (progress_update_timeout).")
+
+    def _grow(self, count: int) -> None:
+        """Nodes of the compute target that were busy are ours now."""
+        for node in self._engine.grow(count):
+            self._alive.add(node)
+            self._master.line(f"{node} joins.")
+            self._scheduler.node_ready(node)
 
     def _interrupt(self, number: int) -> None:
         self._end(RunStatus.INTERRUPTED, f"Interrupted by {signal.Signals(number).name}.")

@@ -5,17 +5,19 @@ The plan lives on disk: a million files cost a listing and two sequential writes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
+from batchmill.data.definition import Definition
 from batchmill.data.formats import FILES, FormatVote
 from batchmill.data.listing import open_input, reaches
 from batchmill.data.walk import shown
 from batchmill.errors import DiskFullError, InputError, OutputError, SettingError
 from batchmill.parallel_run.cores import usable_cores
+from batchmill.parallel_run.names import is_name
 from batchmill.parallel_run.plan_groups import cut_groups, key_format
 from batchmill.parallel_run.plan_writer import InputPlan, ItemsWriter, first_mini_batches, plan_folder, write_header
 from batchmill.settings import RunSettings, parse_size
@@ -41,10 +43,16 @@ class PlanSummary:
 
 
 def make_plan(
-    settings: RunSettings, folder: Path, *, progress: Callable[[int], None] | None = None, announce: Callable[[str], None] | None = None
+    settings: RunSettings,
+    folder: Path,
+    *,
+    definitions: Mapping[str, Definition] | None = None,
+    progress: Callable[[int], None] | None = None,
+    announce: Callable[[str], None] | None = None,
 ) -> PlanSummary:
     """List and cut the inputs, and write the plan to ``folder``, which appears only when it is complete and durable.
 
+    An input that is a key of ``definitions`` is the dataset found there, over places that `storage` can take.
     ``progress`` is called with the number of files listed so far, ``announce`` with what grouping a table will need.
 
     Raises:
@@ -75,16 +83,20 @@ def write_rank_plan(folder: Path, count: int) -> PlanSummary:
     return PlanSummary("rank", "rank", count, count, 0, 0, ())
 
 
-def check_output_outside(settings: RunSettings, output: str | None = None) -> None:
+def check_output_outside(settings: RunSettings, output: str | None = None, *, definitions: Mapping[str, Definition] | None = None) -> None:
     """Refuse an output folder that the inputs would take in (``output`` in place of the one in the settings).
+
+    Names of a workspace can be checked when they have been resolved: ``definitions`` has the datasets among the inputs.
 
     Raises:
         OutputError: the folder lies inside of an input, or is one.
     """
     target = output if output is not None else settings.output
-    if target is None:
+    if target is None or is_name(target):
         return
-    for text in settings.inputs:
+    named = definitions or {}
+    texts = [source for text in settings.inputs for source in (named[text].sources if text in named else (text,))]
+    for text in (text for text in texts if not is_name(text)):
         if reaches(text, target):
             raise OutputError(
                 f"The output folder {shown(target)} lies inside the input {shown(text)}: results would become input.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from typing import Any
 from batchmill import errors
 from batchmill.errors import BatchmillError, RunBusyError, RunFailedError
 from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.names import Names, names_things
 from batchmill.parallel_run.run_folder import RunFolder, find_run
 from batchmill.parallel_run.snapshot import check_script
 from batchmill.records import Counts, DeadLetter, RunRecord, RunStatus
@@ -67,6 +69,7 @@ def create_run(settings: RunSettings) -> RunFolder:
     from batchmill.parallel_run.plan import check_output_outside
 
     check_output_outside(settings)
+    workspace = _workspace_of(settings)
     folder = RunFolder.create()
     output = settings.output
     if output is None:
@@ -76,11 +79,24 @@ def create_run(settings: RunSettings) -> RunFolder:
     ledger = Ledger(folder.ledger, write=True)
     ledger.begin(id=folder.id, name=settings.name or script.stem)
     ledger.close()
-    write_description(folder, settings, script, output)  # last: a run is found by this file, and then its ledger can be read
+    write_description(folder, settings, script, output, workspace)  # last: a run is found by this file, and then its ledger can be read
     return folder
 
 
-def write_description(folder: RunFolder, settings: RunSettings, script: Path, output: str) -> str:
+def _workspace_of(settings: RunSettings) -> str | None:
+    """The name of the workspace whose names the settings use, which binds the run; None where they use none.
+
+    Raises:
+        BatchmillError: there is no such workspace, or no such datastore for the output.
+    """
+    if not names_things(settings):
+        return None
+    names = Names(settings, Path.cwd(), None)
+    names.place(settings.output or "")
+    return str(names.workspace.name)
+
+
+def write_description(folder: RunFolder, settings: RunSettings, script: Path, output: str, workspace: str | None = None) -> str:
     """Write ``settings.json``, which says what is to be run and from where; returns the name of the run."""
     name = settings.name or script.stem
     description = {
@@ -89,6 +105,7 @@ def write_description(folder: RunFolder, settings: RunSettings, script: Path, ou
         "output": output,
         "script": str(script),
         "folder": os.getcwd(),
+        "workspace": workspace,
         "settings": settings.model_dump(mode="json"),
     }
     atomic_write(folder.settings, json.dumps(description, indent=1))
@@ -297,6 +314,26 @@ class Run:
         record = self.record()
         batches = record.counts.mini_batches
         return f"<Run {self.id} ({self.name}): {record.status}, {batches.succeeded + batches.failed} of {batches.total} mini-batches>"
+
+    def _repr_html_(self) -> str:
+        """A table for notebooks."""
+        record = self.record()
+        items, batches = record.counts.items, record.counts.mini_batches
+        rows = {
+            "Run": f"{self.id} ({self.name})",
+            "Status": str(record.status),
+            "Items": _adds_up(items.total, items.succeeded, items.failed, items.not_run),
+            "Mini-batches": _adds_up(batches.total, batches.succeeded, batches.failed, batches.not_run),
+            "Output": self.output_path or self.output,
+            "Error": record.error,
+        }
+        cells = "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows.items() if text)
+        return f"<table>{cells}</table>"
+
+
+def _adds_up(total: int | None, succeeded: int, failed: int, not_run: int | None) -> str:
+    shown = ("?" if number is None else f"{number:,}" for number in (total, succeeded, failed, not_run))
+    return "{} = {} succeeded + {} failed + {} not run".format(*shown)
 
 
 def _iso(text: str | None) -> str | None:

@@ -1,0 +1,156 @@
+"""The names of a workspace that a run uses: datasets, datastores, models, an environment, a compute target.
+
+The first resolution of a name is written into the run's ledger and binds every worker, retry and resume. Nothing of the workspace is
+loaded for a run that names nothing of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from batchmill.data.definition import Definition
+    from batchmill.parallel_run.ledger import Ledger
+    from batchmill.settings import RunSettings
+    from batchmill.workspace.interpreter import Interpreter
+    from batchmill.workspace.workspace import Workspace
+
+DATASET, DATASTORE = "dataset:", "datastore://"
+EMPTY: dict[str, Any] = {"datasets": {}, "models": {}, "environment": None}
+
+
+def names_things(settings: RunSettings) -> bool:
+    """Whether the settings name anything of a workspace."""
+    places = [*settings.inputs, settings.output or ""]
+    named = settings.workspace or settings.models or settings.environment or settings.compute
+    return bool(named) or any(is_name(text) for text in places)
+
+
+def is_name(text: str) -> bool:
+    """``dataset:...`` or ``datastore://...``."""
+    return text.startswith((DATASET, DATASTORE))
+
+
+class Names:
+    """The names of one run. ``folder`` is where the run was started from, ``workspace`` the name bound then, if there was one."""
+
+    def __init__(self, settings: RunSettings, folder: Path, workspace: str | None) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._workspace_name = workspace or settings.workspace
+        self._bound: dict[str, Any] = dict(EMPTY)
+        self._ledger: Ledger | None = None
+
+    @cached_property
+    def workspace(self) -> Workspace:
+        """The workspace of the run.
+
+        Raises:
+            WorkspaceException: there is none of that name.
+        """
+        from batchmill.workspace.current import find_workspace
+
+        return find_workspace(self._workspace_name, self._folder)
+
+    def place(self, text: str) -> str:
+        """A path or URL that `storage` can take: of a ``datastore://NAME/PATH`` the place itself, any other text as it is.
+
+        Raises:
+            UserErrorException: there is no such datastore.
+        """
+        if not text.startswith(DATASTORE):
+            return text
+        from batchmill.workspace.sources import physical
+
+        return physical(text, self.workspace)
+
+    def bind(self, ledger: Ledger) -> None:
+        """Resolve every name once; a run that is resumed keeps what it found at first.
+
+        Raises:
+            UserErrorException: a dataset, model or environment is not there.
+        """
+        self._ledger = ledger
+        self._bound = EMPTY | json.loads(ledger.meta("names") or "{}")
+        before = json.dumps(self._bound)
+        self._bind_datasets()
+        self._bind_models()
+        self._bind_environment()
+        if json.dumps(self._bound) != before:
+            self._keep()
+
+    def _keep(self) -> None:
+        if self._ledger is not None:
+            with self._ledger.transaction():
+                self._ledger.put(names=json.dumps(self._bound))
+
+    def _bind_datasets(self) -> None:
+        for text in self._settings.inputs:
+            if text.startswith(DATASET) and text not in self._bound["datasets"]:
+                from batchmill.workspace.dataset import find_dataset
+
+                asset, definition = find_dataset(self.workspace, text.removeprefix(DATASET))
+                entry = {"id": asset.id, "name": asset.name, "version": asset.version, "definition": definition.to_dict()}
+                self._bound["datasets"] = {**self._bound["datasets"], text: entry}
+
+    def _bind_models(self) -> None:
+        for text in self._settings.models:
+            name, _, version = text.partition(":")
+            if name not in self._bound["models"]:
+                self.model(name, version or None)
+
+    def _bind_environment(self) -> None:
+        if self._settings.environment is not None and self._bound["environment"] is None:
+            from batchmill.workspace.interpreter import find_environment
+
+            self._bound["environment"] = find_environment(self.workspace, self._settings.environment)
+
+    # --- what the names stand for -------------------------------------------------------------------------------------------------
+
+    def inputs(self) -> list[str]:
+        """The inputs as the planner takes them; a text that names a dataset stays and is a key of `definitions`."""
+        return [self.place(text) for text in self._settings.inputs]
+
+    def definitions(self) -> Mapping[str, Definition]:
+        """The datasets among the inputs, over places that `storage` can take."""
+        if not self._bound["datasets"]:
+            return {}
+        from batchmill.data.definition import Definition
+        from batchmill.workspace.sources import physical_definition
+
+        found = {text: Definition.from_dict(entry["definition"]) for text, entry in self._bound["datasets"].items()}
+        return {text: physical_definition(definition, self.workspace) for text, definition in found.items()}
+
+    def model(self, name: str, version: str | int | None = None) -> Any:
+        """The model of that name; its first resolution without a version binds."""
+        from batchmill.workspace.model import resolve_model
+
+        bound = self._bound["models"].get(name)
+        asset = resolve_model(self.workspace, name, version if version is not None else bound)
+        if bound is None:
+            self._bound["models"] = {**self._bound["models"], name: asset.version}
+            self._keep()
+        return asset
+
+    def interpreter(self, *, needs_tables: bool, announce: Callable[[str], None]) -> Interpreter | None:
+        """The interpreter of the environment that the run names, built if need be; None: this one."""
+        if self._bound["environment"] is None:
+            return None
+        from batchmill.workspace.interpreter import prepare_environment
+
+        return prepare_environment(
+            self.workspace, self._bound["environment"], self._settings.environments, needs_tables=needs_tables, announce=announce
+        )
+
+    def fetch_models(self, announce: Callable[[str], None]) -> None:
+        """Bring the models that the run names to this machine, before the clocks of the workers tick."""
+        for text in self._settings.models:
+            from batchmill.workspace.model import fetch_model
+
+            asset = self.model(text.partition(":")[0])
+            announce(f"Fetching model {asset.name}:{asset.version}.")
+            fetch_model(self.workspace, asset)
