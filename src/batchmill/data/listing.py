@@ -25,13 +25,14 @@ class Input:
     """One input as the user wrote it (``text``), and where it lies.
 
     ``base`` is an absolute folder or a URL, ``location`` "local" or the kind of store. ``chunks()`` lists its items, once, lazily;
-    a chunk's names continue those before it in byte order.
+    a chunk's names continue those before it in byte order. ``file`` is the name of the one file that the input is, if it is one.
     """
 
     text: str
     base: str
     location: str
     chunks: Callable[[], Iterator[Chunk]]
+    file: str | None = None
 
     def require_items(self, count: int) -> None:
         """Refuse an input that turned out empty.
@@ -70,7 +71,7 @@ def open_input(
         def objects() -> Iterator[Chunk]:
             return list_objects(location, include_hidden=include_hidden, retry_timeout=retry_timeout)
 
-        return Input(text, location.base, location.kind, objects)
+        return Input(text, location.base, location.kind, objects, location.name)
     path = location.path
     if not path:
         raise InputError("An input is empty.", cure="Name a folder, a file, a glob, @list.txt or a URL.")
@@ -96,7 +97,7 @@ def _file(text: str, path: str) -> Input:
     def chunks() -> Iterator[Chunk]:
         yield Chunk(b"", [os.fsencode(name)], array("Q", [status.st_size]), array("q", [status.st_mtime_ns]))
 
-    return Input(text, folder, "local", chunks)
+    return Input(text, folder, "local", chunks, name)
 
 
 def _glob(text: str, path: str, include_hidden: bool, scratch: str | None, most_names: int) -> Input:

@@ -85,9 +85,7 @@ class ItemsWriter:
     def _without_empty(self, chunk: Chunk) -> Chunk:
         kept = [n for n, size in enumerate(chunk.sizes) if size]
         self.skipped += len(chunk) - len(kept)
-        etags = None if chunk.etags is None else [chunk.etags[n] for n in kept]
-        sizes, mtimes = array("Q", [chunk.sizes[n] for n in kept]), array("q", [chunk.mtimes[n] for n in kept])
-        return Chunk(chunk.prefix, [chunk.names[n] for n in kept], sizes, mtimes, etags)
+        return chunk.select(kept)
 
     def _add(self, chunk: Chunk, position: int, first_mini_batch: int) -> None:
         names, prefix, count = chunk.names, chunk.prefix, len(chunk)

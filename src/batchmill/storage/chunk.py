@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 
 class Chunk:
@@ -24,3 +25,9 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def select(self, kept: Sequence[int]) -> Chunk:
+        """The items at these positions, which ascend."""
+        etags = None if self.etags is None else [self.etags[n] for n in kept]
+        sizes, mtimes = array("Q", [self.sizes[n] for n in kept]), array("q", [self.mtimes[n] for n in kept])
+        return Chunk(self.prefix, [self.names[n] for n in kept], sizes, mtimes, etags)
