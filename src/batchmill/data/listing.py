@@ -17,7 +17,7 @@ from batchmill.data.walk import FolderWalk, shown, stat_file
 from batchmill.errors import InputError
 from batchmill.storage.chunk import Chunk
 from batchmill.storage.location import parse_location
-from batchmill.storage.object_store import list_objects, locate
+from batchmill.storage.object_store import list_objects, locate, place_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +115,12 @@ def reaches(text: str, folder: str) -> bool:
         return False
     place, target = parse_location(text), parse_location(folder)
     if place.remote or target.remote:
-        if (place.kind, place.bucket) != (target.kind, target.bucket) or place.kind == "http":
+        if place.kind == "http" or not place.remote or not target.remote:
             return False
-        below = _below(place.prefix.encode(), target.prefix.encode())
+        (bucket, prefix), (other, folder) = place_of(place), place_of(target)
+        if bucket != other:
+            return False
+        below = _below(prefix.encode(), folder.encode())
         pattern = place.pattern
     else:
         literal = os.path.isdir(place.path) or not is_glob(place.path)

@@ -51,7 +51,7 @@ class PathList:
     def _read(self) -> bytes | None:
         """Sort the lines; returns the folder common to all."""
         common: bytes | None = None
-        place: tuple[str, str] | None = None
+        place: Location | None = None
         try:
             with open(self.path, "rb") as file:
                 for number, batch in enumerate(batched(file)):
@@ -74,23 +74,23 @@ class PathList:
                 f"List {shown(self.path)} cannot be read: {error.strerror}.", cure="@NAME names a file with one path a line."
             ) from None
         if place is not None:
-            self.location = Location(place[0], bucket=place[1])
+            self.location = place
         return common
 
-    def _entry(self, line: bytes) -> tuple[bytes, tuple[str, str]]:
+    def _entry(self, line: bytes) -> tuple[bytes, Location]:
         """An absolute path, or the key of an object with a slash in front, and the place it is in."""
         text = os.fsdecode(line)
         if SCHEME.match(text):
             location = parse_location(text)
             if location.remote:
                 key = location.prefix if location.pattern is None else location.key(location.pattern)
-                return b"/" + os.fsencode(key), (location.kind, location.bucket)
+                return b"/" + os.fsencode(key), location.top
             line = os.fsencode(location.path)
         path = os.path.join(self._folder, line)
         folder, name = os.path.split(path)
         if b"/../" in path or name == b"..":  # what .. means depends on links: ask the file system, not the text
             folder = os.path.realpath(folder)
-        return os.path.normpath(os.path.join(folder, name)), ("local", "")
+        return os.path.normpath(os.path.join(folder, name)), Location("local")
 
     def chunks(self) -> Iterator[Chunk]:
         """The files in byte order, once.
@@ -139,8 +139,8 @@ class PathList:
                 yield Chunk(b"", some, sizes, array("q", [chunk.mtimes[0] for chunk in chunks]), etags)
 
 
-def _place(place: tuple[str, str]) -> str:
-    return "local paths" if place[0] == "local" else f"URLs of {Location(place[0], bucket=place[1])}"
+def _place(place: Location) -> str:
+    return f"URLs of {place}" if place.remote else "local paths"
 
 
 def _list_cure(path: bytes) -> str:

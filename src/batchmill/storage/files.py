@@ -44,9 +44,8 @@ class ObjectReader(io.RawIOBase):
         from batchmill.storage.object_store import store_for
 
         super().__init__()
-        root = Location(location.kind, bucket=location.bucket)
-        self._location, self._key = root, key
-        self._store: ObjectStore = store_for(root, retry_timeout)
+        self._location, self._key = location.top, key
+        self._store: ObjectStore = store_for(location.top, retry_timeout)
         meta = self._guard(lambda: self._store.head(key))
         self.size: int = meta["size"]
         self._options: dict[str, Any] = {"if_match": etag or meta["e_tag"]} if etag or meta["e_tag"] else {}

@@ -10,9 +10,12 @@ from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from batchmill.errors import StoreError
+from batchmill.storage.blob_url import BLOB_SCHEMES, BlobUrl, parse_blob_url
+from batchmill.storage.connections import connection_of
 
 KINDS = {"s3": "s3", "s3a": "s3", "az": "az", "azure": "az", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
-KNOWN = "s3://, az://, gs://, http://, https:// and file://"
+KNOWN = "s3://, az://, gs://, wasbs://, abfss://, http://, https://, datastore:// and file://"
+DATASTORE = "datastore"
 SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 MAGIC = re.compile(r"[*?\[]")
 
@@ -24,10 +27,12 @@ class Location:
     ``kind`` is "local", "s3", "az", "gs" or "http". A local location has only ``path``, as the user wrote it (globs included).
     Elsewhere ``bucket`` is the bucket or container (for HTTP: scheme, host and port), ``prefix`` the folder inside it without
     slashes at its ends, ``pattern`` the rest of the text when it has glob characters, and ``name`` the one object meant, which only
-    `object_store.locate` knows. Items are named relative to ``bucket`` and ``prefix``, whose URL is ``base``.
+    `object_store.locate` knows. Items are named relative to ``bucket`` and ``prefix``, whose URL is ``base``. A place that is reached
+    by a connection has its key in ``connection``, and in ``origin`` the text that its URLs begin with.
 
-    >>> parse_location("s3://photos/2026/*.png")
-    Location(kind='s3', path='', bucket='photos', prefix='2026', pattern='*.png', name=None)
+    >>> found = parse_location("s3://photos/2026/*.png")
+    >>> found.kind, found.bucket, found.prefix, found.pattern
+    ('s3', 'photos', '2026', '*.png')
     """
 
     kind: str
@@ -36,6 +41,8 @@ class Location:
     prefix: str = ""
     pattern: str | None = None
     name: str | None = None
+    connection: str = ""
+    origin: str = ""
 
     @property
     def remote(self) -> bool:
@@ -47,8 +54,10 @@ class Location:
         """The folder that item names are relative to: a path, or a URL without a slash at its end."""
         if not self.remote:
             return self.path
-        root = self.bucket if self.kind == "http" else f"{self.kind}://{self.bucket}"
-        return f"{root}/{self.prefix}" if self.prefix else root
+        root = self.origin or (self.bucket if self.kind == "http" else f"{self.kind}://{self.bucket}")
+        # Only where it would be decoded again when the URL is read.
+        prefix = self.prefix.replace("%", "%25") if self.origin.startswith("http") else self.prefix
+        return f"{root}/{prefix}" if prefix else root
 
     def __str__(self) -> str:
         rest = self.pattern or self.name
@@ -57,6 +66,11 @@ class Location:
     def key(self, name: str) -> str:
         """The whole key of the item called ``name``."""
         return f"{self.prefix}/{name}" if self.prefix else name
+
+    @property
+    def top(self) -> Location:
+        """The whole bucket, container, server or datastore that this location is in."""
+        return replace(self, prefix="", pattern=None, name=None)
 
     def parent(self) -> tuple[Location, str]:
         """The folder around this location, and the last part of its prefix."""
@@ -68,7 +82,7 @@ def parse_location(text: str | os.PathLike[str]) -> Location:
     """Take a path or URL apart.
 
     Raises:
-        StoreError: the scheme is unknown, or the URL lacks its bucket.
+        StoreError: the scheme is unknown, the URL lacks its bucket, or its datastore is not connected.
     """
     text = os.fspath(text)
     match = SCHEME.match(text)
@@ -77,7 +91,16 @@ def parse_location(text: str | os.PathLike[str]) -> Location:
     scheme = match[1].lower()
     if scheme == "file":
         return Location("local", path=_file_path(text))
+    if scheme == DATASTORE:
+        return _datastore(text, text[match.end() :])
     kind = KINDS.get(scheme)
+    if (kind == "http" or scheme in BLOB_SCHEMES) and (blob := parse_blob_url(text)) is not None:
+        return _blob(blob)
+    if scheme in BLOB_SCHEMES:
+        raise StoreError(
+            f"'{text.partition('?')[0]}' does not name a container of Azure storage.",
+            cure=f"Write {scheme}://CONTAINER@ACCOUNT.{'blob' if scheme.startswith('w') else 'dfs'}.core.windows.net/FOLDER.",
+        )
     if kind is None:
         raise StoreError(f"'{without_query(text)}' has the unknown scheme '{match[1]}'.", cure=f"Known are {KNOWN} and plain paths.")
     if kind == "http":
@@ -87,6 +110,24 @@ def parse_location(text: str | os.PathLike[str]) -> Location:
         what = "container" if kind == "az" else "bucket"
         raise StoreError(f"'{text}' does not name a {what}.", cure=f"Write {kind}://{what.upper()}/FOLDER.")
     return _with_pattern(Location(kind, bucket=bucket), key)
+
+
+def _datastore(text: str, rest: str) -> Location:
+    """``WORKSPACE:NAME/path``: below the root of the connection; a local one is a plain path."""
+    key, _, path = rest.partition("/")
+    if not key:
+        raise StoreError(f"'{text}' does not name a datastore.", cure="Write datastore://NAME/FOLDER.")
+    if ".." in path.split("/"):
+        raise StoreError(f"'{text}' leads out of its datastore.", cure="Write the path without '..'.")
+    connection = connection_of(key)
+    if connection.kind == "local":
+        return Location("local", path=os.path.join(connection.root, path) if path else connection.root)
+    place = Location(connection.kind, bucket=connection.bucket, connection=key, origin=f"{DATASTORE}://{key}")
+    return _with_pattern(place, path)
+
+
+def _blob(url: BlobUrl) -> Location:
+    return _with_pattern(Location("az", bucket=url.container, connection=url.key, origin=url.origin), url.path)
 
 
 def _http(text: str) -> Location:

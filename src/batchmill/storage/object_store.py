@@ -1,4 +1,5 @@
-"""Object stores through obstore: connecting and listing. Credentials and endpoints come from the environment and are never printed."""
+"""Object stores through obstore: a client for a location, and listing. Credentials and endpoints come from the location's connection,
+for plain ``s3://``, ``az://`` and ``gs://`` URLs from the environment, and are never printed."""
 
 from __future__ import annotations
 
@@ -6,12 +7,15 @@ import os
 import sqlite3
 from array import array
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import StoreError
+from batchmill.storage.blob_url import parse_blob_url
 from batchmill.storage.chunk import Chunk
+from batchmill.storage.connections import Connection, connection_of, known_connection
 from batchmill.storage.location import Location, glob_expression, parse_location
 from batchmill.storage.store_errors import refusal, store_error
 
@@ -34,13 +38,17 @@ Row = tuple[bytes, int, int, str]
 def store_for(location: Location, retry_timeout: float = RETRY_TIMEOUT, *, upload: bool = False) -> ObjectStore:
     """A client for the bucket of ``location``; stores are shared between calls and threads.
 
-    Requests end within ``retry_timeout`` seconds. With ``upload`` a request may take up to a minute, as a slow line needs to send a part.
+    Keys are those of the location: relative to the root of its connection, where it has one. Requests end within ``retry_timeout``
+    seconds. With ``upload`` a request may take up to a minute, as a slow line needs to send a part.
 
     Raises:
         StoreError: the store's settings do not make sense, or credentials are missing.
     """
     environment = tuple(sorted((name, value) for name, value in os.environ.items() if name.startswith(PREFIXES)))
+    connection = connection_for(location)
     try:
+        if connection is not None:
+            return _connected(_Held(connection), retry_timeout, upload, environment)
         return _store(location.kind, location.bucket, retry_timeout, upload, environment)
     except StoreError:
         raise
@@ -48,13 +56,43 @@ def store_for(location: Location, retry_timeout: float = RETRY_TIMEOUT, *, uploa
         raise store_error(error, location, "open") from None
 
 
-@lru_cache(maxsize=32)
-def _store(kind: str, bucket: str, retry_timeout: float, upload: bool, environment: tuple[tuple[str, str], ...]) -> ObjectStore:
-    from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
+def connection_for(location: Location) -> Connection | None:
+    """The connection of a location; None for one that is reached by the environment. A container that is only known by its URL is
+    taken as public.
 
-    # A last try may begin when `retry_timeout` of the retries is over, after one more pause: the three shares add up to the bound.
-    stall = UPLOAD_STALL if upload else 0.3 * retry_timeout
-    retry: Any = {
+    Raises:
+        StoreError: its datastore is not connected.
+    """
+    if not location.connection:
+        return None
+    known = known_connection(location.connection)
+    url = parse_blob_url(f"{location.origin}/") if known is None else None
+    if known is not None or url is None:
+        return known or connection_of(location.connection)
+    return Connection("az", "", url.container, {"account_name": url.account, "endpoint": url.endpoint}, title=f"account '{url.account}'")
+
+
+class _Held:
+    """A connection as the key of a cache: equal when it is the same, by all it holds."""
+
+    __slots__ = ("connection", "facts")
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        pairs = (tuple(sorted((name, str(value)) for name, value in part.items())) for part in (connection.config, connection.credentials))
+        self.facts = (connection.kind, connection.root, connection.bucket, connection.from_environment, *pairs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Held) and self.facts == other.facts
+
+    def __hash__(self) -> int:
+        return hash(self.facts)
+
+
+def _limits(retry_timeout: float, upload: bool, endpoint: str) -> tuple[Any, Any]:
+    """Client options and retry rules: a last try may begin when `retry_timeout` of the retries is over, after one more pause; the three
+    shares add up to the bound."""
+    retry = {
         "max_retries": 1000,
         "retry_timeout": timedelta(seconds=0.6 * retry_timeout),
         "backoff": {
@@ -63,17 +101,24 @@ def _store(kind: str, bucket: str, retry_timeout: float, upload: bool, environme
             "base": 2,
         },
     }
-    values = dict(environment)
-    endpoint = next((values[name] for name in ENDPOINTS.get(kind, ()) if values.get(name)), bucket)
-    client: Any = {"connect_timeout": timedelta(seconds=0.3 * retry_timeout), "read_timeout": timedelta(seconds=stall)}
+    stall = UPLOAD_STALL if upload else 0.3 * retry_timeout
+    client: dict[str, Any] = {"connect_timeout": timedelta(seconds=0.3 * retry_timeout), "read_timeout": timedelta(seconds=stall)}
     if endpoint.lower().startswith("http://"):
         client["allow_http"] = True
+    return client, retry
+
+
+@lru_cache(maxsize=32)
+def _store(kind: str, bucket: str, retry_timeout: float, upload: bool, environment: tuple[tuple[str, str], ...]) -> ObjectStore:
+    from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
+
+    values = dict(environment)
+    config: Any = connection_string(values.get("AZURE_STORAGE_CONNECTION_STRING", "")) if kind == "az" else {}
+    endpoint = config.get("endpoint") or next((values[name] for name in ENDPOINTS.get(kind, ()) if values.get(name)), bucket)
+    client, retry = _limits(retry_timeout, upload, str(endpoint))
     if kind == "s3":
         return S3Store(bucket, client_options=client, retry_config=retry)
     if kind == "az":
-        config: Any = connection_string(values.get("AZURE_STORAGE_CONNECTION_STRING", ""))
-        if str(config.get("endpoint", "")).lower().startswith("http://"):
-            client["allow_http"] = True
         return AzureStore(bucket, config=config, client_options=client, retry_config=retry)
     if kind == "gs":
         return GCSStore(bucket, client_options=client, retry_config=retry)
@@ -82,11 +127,74 @@ def _store(kind: str, bucket: str, retry_timeout: float, upload: bool, environme
     raise StoreError(f"'{bucket}' is a local path, not an object store.")
 
 
+@lru_cache(maxsize=32)
+def _connected(held: _Held, retry_timeout: float, upload: bool, environment: tuple[tuple[str, str], ...]) -> ObjectStore:
+    """A client that owes nothing to the environment, unless its connection says so: obstore reads the variables, so each that matters
+    is overruled."""
+    from obstore.store import AzureStore, GCSStore, S3Store
+
+    connection, values = held.connection, dict(environment)
+    config: Any = {**connection.config}
+    endpoint = connection.endpoint
+    if connection.from_environment:
+        endpoint = endpoint or next((values[name] for name in ENDPOINTS.get(connection.kind, ()) if values.get(name)), "")
+    client, retry = _limits(retry_timeout, upload, endpoint)
+    options: Any = {"prefix": connection.root or None, "client_options": client, "retry_config": retry}
+    if not connection.from_environment:
+        config["skip_signature"] = connection.anonymous
+        if provider := _provider(connection):
+            options["credential_provider"] = provider
+    if connection.kind == "s3":
+        if endpoint and values.get("AWS_ENDPOINT_URL_S3"):
+            config["aws_endpoint_url_s3"] = endpoint
+        return S3Store(connection.bucket, config=config, **options)
+    if connection.kind == "az":
+        config |= {"use_emulator": False, **_secrets(connection, "client_secret")}
+        return AzureStore(connection.bucket, config=config, **options)
+    if connection.kind == "gs":
+        config |= _secrets(connection, "service_account_key")
+        return GCSStore(connection.bucket, config=config, **options)
+    raise StoreError(f"{connection.title} is no object store.")
+
+
+def _secrets(connection: Connection, name: str) -> dict[str, str]:
+    """A secret that obstore takes as a setting."""
+    return {name: connection.credentials[name]} if name in connection.credentials else {}
+
+
+def _provider(connection: Connection) -> Callable[[], Any] | None:
+    """What obstore asks for credentials, before it would look into the environment."""
+    given = connection.credentials
+    names = {"az": ("access_key", "sas_token"), "s3": ("access_key_id", "secret_access_key", "token")}.get(connection.kind, ())
+    answer: dict[str, Any] = {name: given[name] for name in names if given.get(name)}
+    return (lambda: {**answer, "expires_at": None}) if answer else None
+
+
 def connection_string(text: str) -> dict[str, str]:
     """Settings from an Azure connection string (``AccountName=...;AccountKey=...``); obstore itself does not read it."""
     parts = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
     names = {"AccountName": "account_name", "AccountKey": "account_key", "SharedAccessSignature": "sas_key", "BlobEndpoint": "endpoint"}
     return {ours: parts[theirs] for theirs, ours in names.items() if parts.get(theirs)}
+
+
+def place_of(location: Location) -> tuple[tuple[str, str, str], str]:
+    """What two locations share when they lie in one bucket, whatever names they are called by: kind, address and bucket; and the whole
+    prefix in that bucket."""
+    connection = connection_for(location)
+    if connection is None:
+        given = [os.environ.get(name, "") for name in ENDPOINTS.get(location.kind, ())]
+        address = next((value for value in given if value), "")
+        if location.kind == "az" and not address:
+            address = f"https://{os.environ.get('AZURE_STORAGE_ACCOUNT_NAME', '')}.blob.core.windows.net"
+        return (location.kind, _address(address), location.bucket), location.prefix
+    prefix = "/".join(part for part in (connection.root, location.prefix) if part)
+    return (location.kind, _address(connection.endpoint), connection.bucket), prefix
+
+
+def _address(endpoint: str) -> str:
+    """Names of buckets are unique in all regions of Amazon."""
+    text = endpoint.rstrip("/").lower()
+    return "" if text.endswith(".amazonaws.com") else text
 
 
 def locate(text: str | Location, retry_timeout: float = RETRY_TIMEOUT) -> Location:
@@ -105,7 +213,7 @@ def locate(text: str | Location, retry_timeout: float = RETRY_TIMEOUT) -> Locati
         return location
     if _size_of(location, location.prefix, retry_timeout) is None:
         return location
-    return Location(folder.kind, bucket=folder.bucket, prefix=folder.prefix, name=name)
+    return replace(folder, name=name)
 
 
 def _size_of(location: Location, key: str, retry_timeout: float) -> int | None:

@@ -7,7 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchmill.errors import StoreError
+from batchmill.storage import connections
+from batchmill.storage.connections import Connection
 from batchmill.storage.location import Location, glob_expression, parse_location, without_query
+
+
+@pytest.fixture(autouse=True)
+def _connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_TABLE", {})
+    connections.connect("home:near", Connection("local", "/data"))
+    connections.connect("home:far", Connection("az", bucket="photos"))
 
 
 @pytest.mark.parametrize(
@@ -25,13 +34,42 @@ from batchmill.storage.location import Location, glob_expression, parse_location
         ("gs://b/x/[ab]/y/*.csv", Location("gs", bucket="b", prefix="x", pattern="[ab]/y/*.csv")),
         ("s3://b/*", Location("s3", bucket="b", pattern="*")),
         ("http://h:81/x/", Location("http", bucket="http://h:81", prefix="x")),
+        ("datastore://home:near", Location("local", path="/data")),
+        ("datastore://home:near/a/*.png", Location("local", path="/data/a/*.png")),
+        (
+            "datastore://home:far/a/*.png",
+            Location("az", bucket="photos", prefix="a", pattern="*.png", connection="home:far", origin="datastore://home:far"),
+        ),
+        (
+            "wasbs://photos@team.blob.core.windows.net/a b/",
+            Location("az", bucket="photos", prefix="a b", connection="team/photos", origin="wasbs://photos@team.blob.core.windows.net"),
+        ),
+        (
+            "abfss://photos@team.dfs.core.windows.net/",
+            Location("az", bucket="photos", connection="team/photos", origin="abfss://photos@team.dfs.core.windows.net"),
+        ),
+        (
+            "https://team.blob.core.windows.net/photos/a%20b%25/c.png",
+            Location(
+                "az", bucket="photos", prefix="a b%/c.png", connection="team/photos", origin="https://team.blob.core.windows.net/photos"
+            ),
+        ),
+        ("https://team.blob.core.windows.net/lone.csv", Location("http", bucket="https://team.blob.core.windows.net", prefix="lone.csv")),
+        ("https://team.example.org/photos/x", Location("http", bucket="https://team.example.org", prefix="photos/x")),
     ],
 )
 def test_texts_are_taken_apart(text: str, location: Location) -> None:
     assert parse_location(text) == location
 
 
-@pytest.mark.parametrize("text", ["s3://bucket/a/b", "az://c", "gs://b/x", "http://h:81/x/y"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("s3://bucket/a/b", "az://c", "gs://b/x", "http://h:81/x/y", "datastore://home:far", "datastore://home:far/a%20b"),
+        *("wasbs://photos@team.blob.core.windows.net", "https://team.blob.core.windows.net/photos"),
+        *("https://team.blob.core.windows.net/photos/a b%25c", "abfss://photos@team.dfs.core.windows.net/x%20y"),
+    ],
+)
 def test_a_url_comes_back_from_its_location(text: str) -> None:
     assert str(parse_location(text)) == parse_location(text).base == text
 
@@ -40,7 +78,12 @@ def test_a_url_comes_back_from_its_location(text: str) -> None:
     ("text", "words"),
     [
         ("ftp://host/x", "unknown scheme 'ftp'.*s3://, az://, gs://"),
-        ("abfss://c@account/x", "unknown scheme"),
+        ("abfss://c@account/x", "abfss://c@account/x' does not name a container.*abfss://CONTAINER@ACCOUNT"),
+        ("wasbs://account.blob.core.windows.net/x?sig=secret", "does not name a container"),
+        ("datastore://nowhere/x", "Datastore 'nowhere' is not connected"),
+        ("datastore://home:nowhere/x", "Datastore 'nowhere' of workspace 'home' is not connected"),
+        ("datastore:///x", "does not name a datastore"),
+        ("datastore://home:far/../x", "leads out of its datastore"),
         ("s3://", "does not name a bucket"),
         ("az:///x", "does not name a container"),
         ("s3://*/x", "does not name a bucket"),
