@@ -64,7 +64,7 @@ class Registry(RunIndex):
         Raises:
             AssetExistsError: ``different="refuse"`` and there is another one; ``facts["asset"]`` is it.
         """
-        asset = _new(kind, name, definition, description, tags, properties)
+        asset = new_asset(kind, name, definition, description, tags, properties)
         with self.database.write() as connection:
             last = self._rows.lock_name(connection, kind, name)
             newest = self._rows.newest(connection, kind, name)
@@ -85,7 +85,7 @@ class Registry(RunIndex):
         properties: Labels | None = None,
     ) -> Asset:
         """Register something that has no versions, or replace what has that name; its id and moment of creation stay."""
-        asset = _new(kind, name, definition, description, tags, properties)
+        asset = new_asset(kind, name, definition, description, tags, properties)
         with self.database.write() as connection:
             self._rows.lock_name(connection, kind, name)
             old = self._rows.newest(connection, kind, name)
@@ -93,7 +93,7 @@ class Registry(RunIndex):
 
     def save(self, kind: str, definition: dict[str, Any]) -> Asset:
         """Keep a definition without a name; the same definition gives the same asset again."""
-        asset = _new(kind, None, definition, None, None, None)
+        asset = new_asset(kind, None, definition, None, None, None)
         with self.database.write() as connection:
             self._rows.save(connection, asset)
             return self._rows.saved(connection, kind, asset.digest) or asset
@@ -155,7 +155,7 @@ class Registry(RunIndex):
             old = self._rows.by_id(connection, asset.kind, asset.id)
             if old is None:
                 raise AssetNotFoundError(f"The {asset.kind} '{asset.name or asset.id}' has been removed from the workspace.")
-            new = _new(
+            new = new_asset(
                 old.kind,
                 old.name,
                 old.definition if definition is None else definition,
@@ -205,9 +205,15 @@ class Registry(RunIndex):
                 insert_or_update(connection, settings, {"workspace_id": self.workspace_id, "key": key, "value": value}, ["value"])
 
 
-def _new(
-    kind: str, name: str | None, definition: dict[str, Any], description: str | None, tags: Labels | None, properties: Labels | None
+def new_asset(
+    kind: str,
+    name: str | None,
+    definition: dict[str, Any],
+    description: str | None = None,
+    tags: Labels | None = None,
+    properties: Labels | None = None,
 ) -> Asset:
+    """An asset as it is before it is registered: version 1, with an id of its own."""
     now = datetime.now(UTC)
     return Asset(
         kind=kind,

@@ -66,7 +66,14 @@ class RunIndex:
 
         now = datetime.now(UTC)
         given = {"experiment": experiment, "compute": compute, "details": details, "started": started}
-        row: dict[str, Any] = {"workspace_id": self.workspace_id, "id": id, "name": name, "status": str(status), "folder": folder, "ended": ended}
+        row: dict[str, Any] = {
+            "workspace_id": self.workspace_id,
+            "id": id,
+            "name": name,
+            "status": str(status),
+            "folder": folder,
+            "ended": ended,
+        }
         row |= given | {"details": details or {}, "created": started or now, "modified": now}
         changes = [*REPLACED, *(key for key, value in given.items() if value is not None)]
         with self.database.write() as connection:
