@@ -22,6 +22,7 @@ from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.node import worker_environment
 from batchmill.nodes.reserve import Reserve
+from batchmill.parallel_run.answers import Answers
 from batchmill.parallel_run.cores import usable_cores
 from batchmill.parallel_run.dead_letters import write_dead_letters
 from batchmill.parallel_run.events import ErrorFacts, NodeConfig
@@ -275,6 +276,7 @@ class Coordinator:
             level=level,
             item_name=item_name(self.plan),
             charged=self._charged,
+            answers=Answers(self.names.answer, self.names.keep_answer),
         )
 
     def limits(self, config: NodeConfig) -> Limits:

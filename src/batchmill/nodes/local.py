@@ -7,15 +7,17 @@ import selectors
 import signal
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from batchmill.nodes.guardian import Guardian
 from batchmill.nodes.node import Node
 from batchmill.nodes.reserve import Reserve
-from batchmill.parallel_run.events import Event, NodeConfig, Task
+from batchmill.parallel_run.events import Asked, Event, NodeConfig, Task
 from batchmill.worker.slots import Slots
 
 TICK = 0.05
+HEAR_EVERY = 0.02
 
 
 class LocalEngine:
@@ -89,16 +91,17 @@ class LocalEngine:
             if events or now >= deadline or not any(node.workers for node in self._nodes.values()):
                 return events
 
-    def finish(self) -> list[Event]:
+    def answer(self, asked: Asked, answer: dict[str, Any]) -> None:
+        self._nodes[asked.node].answer(asked, answer)
+
+    def finish(self, hear: Callable[[list[Event]], None]) -> None:
         for node in self._nodes.values():
             node.finish()
-        events: list[Event] = []
         while any(node.workers for node in self._nodes.values()):
-            events += self.step(0.5)
+            hear(self.step(HEAR_EVERY))
         for node in self._nodes.values():
             node.close()
         self._close()
-        return events
 
     def abort(self) -> None:
         for node in self._nodes.values():

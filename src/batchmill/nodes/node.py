@@ -27,6 +27,7 @@ from batchmill.nodes.stragglers import incarnation
 from batchmill.nodes.verdict import death_verdict
 from batchmill.nodes.watch import Watch, bound_logs
 from batchmill.parallel_run.events import (
+    Asked,
     Done,
     ErrorFacts,
     Event,
@@ -151,6 +152,12 @@ class Node:
         if self._gave_up:  # it had asked for them while it still had workers
             self._give_back()
 
+    def answer(self, asked: Asked, answer: dict[str, Any]) -> None:
+        """Tell a worker what it asked for, if it still lives."""
+        for worker in self.workers.values():
+            if worker.name == asked.worker:
+                worker.send({"m": "answer", "id": asked.number, "answer": answer})
+
     def _give_back(self) -> None:
         for task in self._feeder.take_back():
             self._outcomes.append(Returned(self.name, task.token, task.first, task.count, task.piece))
@@ -267,6 +274,8 @@ class Node:
             self._feeder.returned(worker, message)
         elif kind == "full":
             self._signals.append(Full(self.name, message["folder"]))
+        elif kind == "ask":
+            self._signals.append(Asked(self.name, worker.name, message["id"], message["question"]))
         elif kind == "stopped":
             worker.peak = message["peak"]
             if message["problem"]:

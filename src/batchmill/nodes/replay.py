@@ -22,6 +22,7 @@ from pathlib import Path
 from batchmill.errors import ReplayRefusedError
 from batchmill.nodes.coordinator import Coordinator, item_name, items_of
 from batchmill.nodes.local import LocalEngine
+from batchmill.parallel_run.answers import Answers
 from batchmill.parallel_run.dead_letters import write_dead_letters
 from batchmill.parallel_run.fates import verify
 from batchmill.parallel_run.job import NO_RESULT, Ending, Job
@@ -182,8 +183,15 @@ class _Replay:
             coordinator.progress,
             proven=False,
             item_name=item_name(plan),
+            answers=self._answers(),
         )
         return job.run()
+
+    def _answers(self) -> Answers:
+        """What the run has bound counts here too, and what the replay asks for the first time is bound for the run."""
+        names = self.coordinator.names
+        names.bind(self.ledger)
+        return Answers(names.answer, names.keep_answer)
 
     # --- merging ----------------------------------------------------------------------------------------------------------------
 

@@ -17,9 +17,22 @@ from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.watch import high_water
+from batchmill.parallel_run.answers import Answers
 from batchmill.parallel_run.cores import usable_cores
 from batchmill.parallel_run.estimate import Machine, Measured, Sample, Work, spread
-from batchmill.parallel_run.events import Done, ErrorFacts, Event, Full, InitFailed, NodeGaveUp, Returned, Task, TryFailed, WorkerReady
+from batchmill.parallel_run.events import (
+    Asked,
+    Done,
+    ErrorFacts,
+    Event,
+    Full,
+    InitFailed,
+    NodeGaveUp,
+    Returned,
+    Task,
+    TryFailed,
+    WorkerReady,
+)
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.memory import usable_memory
 from batchmill.parallel_run.names import Names, names_things
@@ -33,6 +46,7 @@ from batchmill.worker.plan_file import PlanFile
 
 LEFTOVER_AGE = 60.0
 LOOK_EVERY = 0.25
+ANSWER_LOOK_EVERY = 0.01
 PARTS = 8
 SHARE_OF_PART = 4
 LEAST_BUSY = 0.05
@@ -67,6 +81,7 @@ def preview(settings: RunSettings, progress: Callable[[int], None] | None = None
         write_description(folder, settings, script, str(folder.output_folder()), workspace)
         ledger = Ledger(folder.ledger, write=True)
         ledger.begin(id=folder.id)
+        ledger.claim()
         names.bind(ledger)
         ledger.close()
         planned = settings.model_copy(update={"inputs": names.inputs()})
@@ -161,8 +176,9 @@ def try_out(shown: Preview, wanted: int) -> tuple[Trial, Work, Machine]:
         DiskFullError: the disk of the home is full.
     """
     coordinator = Coordinator(shown.folder)
-    coordinator.epoch, coordinator.plan = 1, shown.plan
+    coordinator.plan = shown.plan
     coordinator.ledger = Ledger(shown.folder.ledger, write=True)
+    coordinator.epoch = coordinator.ledger.claim()
     coordinator.names.bind(coordinator.ledger)
     coordinator.find_interpreter()
     take_snapshot(Path(coordinator.description["script"]), coordinator.source_folder(), shown.folder.snapshot, coordinator.data_places())
@@ -170,7 +186,8 @@ def try_out(shown: Preview, wanted: int) -> tuple[Trial, Work, Machine]:
     numbers = spread(shown.plan.mini_batches, wanted)
     config = replace(config, mini_batches=-(-len(numbers) // config.node_count), resource_monitor_interval=0.0)
     engine = LocalEngine(config)
-    run = _Trial(engine, numbers, min(config.workers, config.mini_batches) * config.node_count)
+    workers = min(config.workers, config.mini_batches) * config.node_count
+    run = _Trial(engine, numbers, workers, Answers(coordinator.names.answer, coordinator.names.keep_answer))
     try:
         run.carry_out(_parts(shown, numbers))
     except BaseException:
@@ -212,7 +229,8 @@ def _parts(shown: Preview, tried: Sequence[int]) -> list[int]:
 class _Trial:
     """Drives the engine: wait for the workers, give the samples, then the parts."""
 
-    def __init__(self, engine: LocalEngine, numbers: Sequence[int], workers: int) -> None:
+    def __init__(self, engine: LocalEngine, numbers: Sequence[int], workers: int, answers: Answers) -> None:
+        self._answers = answers
         self.trial = Trial(workers=workers, tried=len(numbers))
         self._engine = engine
         self._numbers = numbers
@@ -242,7 +260,7 @@ class _Trial:
         if self._gave_up:
             self._engine.abort()
         else:
-            self._engine.finish()
+            self._engine.finish(self._hear)
 
     def _give(self, pieces: Sequence[tuple[int, tuple[int, int] | None]]) -> None:
         nodes = self._engine.nodes
@@ -253,11 +271,18 @@ class _Trial:
 
     def _until(self, reached: Callable[[], bool]) -> None:
         while not reached() and not self._gave_up:
-            for event in self._engine.step(LOOK_EVERY):
-                self._event(event)
+            self._hear(self._engine.step(ANSWER_LOOK_EVERY if self._answers.pending else LOOK_EVERY))
+
+    def _hear(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self._event(event)
+        for asked, answer in self._answers.ready():
+            self._engine.answer(asked, answer)
 
     def _event(self, event: Event) -> None:
-        if isinstance(event, WorkerReady):
+        if isinstance(event, Asked):
+            self._answers.ask(event)
+        elif isinstance(event, WorkerReady):
             self._ready += 1
         elif isinstance(event, Done):
             self._done(event)

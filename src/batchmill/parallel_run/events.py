@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -137,7 +137,17 @@ class ShutdownProblem:
     error: ErrorFacts
 
 
-Event = WorkerReady | InitFailed | NodeGaveUp | Hungry | Done | TryFailed | Returned | Full | ShutdownProblem
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A worker asks the run something, and waits for `Engine.answer`; ``number`` tells its questions apart."""
+
+    node: str
+    worker: str
+    number: int
+    question: dict[str, Any]
+
+
+Event = WorkerReady | InitFailed | NodeGaveUp | Hungry | Done | TryFailed | Returned | Full | ShutdownProblem | Asked
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,11 +200,15 @@ class Engine(Protocol):
     def give(self, node: str, tasks: Iterable[Task]) -> None:
         """Hand leases to a node."""
 
+    def answer(self, asked: Asked, answer: dict[str, Any]) -> None:
+        """Give a worker what it asked for; nothing happens when it is gone."""
+
     def step(self, timeout: float) -> list[Event]:
         """Wait up to ``timeout`` seconds for news; bytes of every `Done` are durable."""
 
-    def finish(self) -> list[Event]:
-        """Stop all workers in order: shutdown() of the script runs, within its bound."""
+    def finish(self, hear: Callable[[list[Event]], None]) -> None:
+        """Stop all workers in order: shutdown() of the script runs, within its bound. ``hear`` is told the news as they come,
+        several times a second also when there are none."""
 
     def abort(self) -> None:
         """Kill all workers now."""

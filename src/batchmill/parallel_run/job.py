@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FrameType
+from typing import Any
 
 from batchmill.errors import BatchmillError, LedgerFencedError, LedgerInconsistentError
+from batchmill.parallel_run.answers import Answers, refusal
 from batchmill.parallel_run.events import (
+    Asked,
     Done,
     Engine,
     ErrorFacts,
@@ -47,6 +50,7 @@ from batchmill.storage.files import disk_is_full
 NO_RESULT = "There is no succeeded mini batch item returned from run(). Please check 'response: run()' in https://aka.ms/batch-inference-documentation"
 TELL_EVERY = 0.1
 CANCEL_LOOK_EVERY = 0.25
+ANSWER_LOOK_EVERY = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,7 @@ class Job:
         level: str = "INFO",
         item_name: Callable[[int, int], str] | None = None,
         charged: Iterable[Instruction] = (),
+        answers: Answers | None = None,
         more_nodes: Callable[[], int] | None = None,
     ) -> None:
         self._more_nodes = more_nodes
@@ -91,6 +96,7 @@ class Job:
         self._proven = proven
         self._item_name = item_name
         self._charged = list(charged)
+        self._answers = answers or Answers(_knows_nothing)
         self._ledger = ledger
         self._scheduler = scheduler
         self._engine = engine
@@ -146,14 +152,29 @@ class Job:
             for node in self._engine.nodes:
                 self._scheduler.node_ready(node)
         while not self._scheduler.finished and self._stop is None:
-            self._handle(self._engine.step(CANCEL_LOOK_EVERY))
+            self._handle(self._engine.step(ANSWER_LOOK_EVERY if self._answers.pending else CANCEL_LOOK_EVERY))
+            self._give_answers()
             self._look_around(time.monotonic())
         if self._stop is not None:
             self._engine.abort()
             status, message = self._stop
             return Ending(status, message, self._counts())
-        self._handle(self._engine.finish())
+        self._engine.finish(self._hear_last)
         return self._finish()
+
+    def _hear_last(self, events: list[Event]) -> None:
+        """News while the workers end. Whoever interrupts now does not have to wait for what a shutdown() asked for."""
+        self._handle(events)
+        self._give_answers()
+        if self._stop is not None or self._folder.cancel_request.exists():
+            for asked, answer in self._answers.refuse("The run was interrupted before the answer was found."):
+                self._engine.answer(asked, answer)
+
+    def _give_answers(self) -> None:
+        if self._answers.pending:
+            self._moved = time.monotonic()  # nobody can be expected to end a mini-batch meanwhile
+            for asked, answer in self._answers.ready():
+                self._engine.answer(asked, answer)
 
     def _cause(self, error: BatchmillError | OSError) -> str:
         if isinstance(error, BatchmillError):
@@ -223,6 +244,10 @@ class Job:
             return self._scheduler.hungry(event.node, event.want)
         if isinstance(event, Returned):
             return self._scheduler.returned(event)
+        if isinstance(event, Asked):
+            self._master.line(f"{event.node}/{event.worker} asks for {event.question}", debug=True)
+            self._answers.ask(event)
+            return []
         self._rare_event(event)
         return []
 
@@ -341,6 +366,10 @@ class Job:
 
     def log_last(self, counts: Counts) -> None:
         self._log.update(counts, last=True)
+
+
+def _knows_nothing(question: dict[str, Any]) -> dict[str, Any]:
+    return refusal("RuntimeError", "This run has no workspace to answer from.")
 
 
 def feed_output(ledger: Ledger, output: OrderedOutput) -> None:

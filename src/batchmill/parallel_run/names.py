@@ -12,6 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchmill.errors import UsageError
+
 if TYPE_CHECKING:
     from batchmill.data.definition import Definition
     from batchmill.parallel_run.ledger import Ledger
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
 
 DATASET, DATASTORE = "dataset:", "datastore://"
-EMPTY: dict[str, Any] = {"datasets": {}, "models": {}, "environment": None}
+EMPTY: dict[str, Any] = {"workspace": None, "datasets": {}, "models": {}, "environment": None}
 
 
 def names_things(settings: RunSettings) -> bool:
@@ -75,13 +77,18 @@ class Names:
             UserErrorException: a dataset, model or environment is not there.
         """
         self._ledger = ledger
-        self._bound = EMPTY | json.loads(ledger.meta("names") or "{}")
+        self.recall(ledger)
         before = json.dumps(self._bound)
         self._bind_datasets()
         self._bind_models()
         self._bind_environment()
         if json.dumps(self._bound) != before:
             self._keep()
+
+    def recall(self, ledger: Ledger) -> None:
+        """What the run has bound so far."""
+        self._bound = EMPTY | json.loads(ledger.meta("names") or "{}")
+        self._workspace_name = self._bound["workspace"] or self._workspace_name
 
     def _keep(self) -> None:
         if self._ledger is not None:
@@ -154,3 +161,29 @@ class Names:
             asset = self.model(text.partition(":")[0])
             announce(f"Fetching model {asset.name}:{asset.version}.")
             fetch_model(self.workspace, asset)
+
+    # --- what workers ask ---------------------------------------------------------------------------------------------------------
+
+    def answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """The answer to a worker's question (`batchmill.worker.questions`); may take as long as a model needs to arrive.
+
+        Raises:
+            ModelNotFoundException: there is no such model.
+            BatchmillError: it cannot be fetched.
+        """
+        if question["kind"] != "model":
+            raise UsageError(f"A run knows nothing of the kind '{question['kind']}'.")
+        from batchmill.workspace.model_cache import fetch_model
+        from batchmill.workspace.model_lookup import resolve_model
+
+        name, version = question["name"], question["version"]
+        asset = resolve_model(self.workspace, name, self._bound["models"].get(name) if version is None else version)
+        return {"name": asset.name, "version": asset.version, "folder": str(fetch_model(self.workspace, asset))}
+
+    def keep_answer(self, question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """The first answer about a name binds: it is in the ledger before any worker knows it."""
+        name = question["name"]
+        if question["version"] is None and name not in self._bound["models"]:
+            self._bound["models"] = {**self._bound["models"], name: answer["version"]}
+            self._bound["workspace"] = self._bound["workspace"] or str(self.workspace.name)
+            self._keep()

@@ -12,12 +12,14 @@ import traceback
 import zlib
 from typing import Any, Callable, Optional, Union
 
+from batchmill.errors import BatchmillError
 from batchmill.worker import slots as slot_fields
 from batchmill.worker.channel import PROTOCOL_LOST, Channel, Identity, ProtocolLost, lift
 from batchmill.worker.delivery import RECORD, SPAN, Delivery
 from batchmill.worker.entry_script import EntryScript
 from batchmill.worker.plan_file import PlanFile
 from batchmill.worker.process import die_with_parent, dump_stacks_into, peak_memory, prefer_as_victim, prepare_streams
+from batchmill.worker.questions import Questions, answer_with
 from batchmill.worker.results import count_rows, to_rows
 from batchmill.worker.script import MiniBatchContext, MiniBatchDataset, UserScript
 from batchmill.worker.slots import Slots
@@ -82,6 +84,7 @@ class Worker:
         self._slots = Slots(config["slots"], config["slot_count"])
         self._base = config["slot"] * slot_fields.WIDTH
         self._view = self._slots.values
+        answer_with(Questions(channel, self._slots, config["slot"]).ask)
         self._open_part(config["part"])
         self._logs = [lift(os.dup(1)), lift(os.dup(2))]
         self._append = config["output_action"] == "append_row"
@@ -196,7 +199,6 @@ class Worker:
         void = self._base + slot_fields.VOID
         view = self._view
         for mini_batch in range(first, first + count):
-            self._mark(slot_fields.POSITION, lease)
             view[self._base + slot_fields.RUNNING] = mini_batch
             if lease <= view[void]:
                 self._mark(slot_fields.RUNNING, slot_fields.NONE)
@@ -447,7 +449,7 @@ class Worker:
 
 def _text(error: BaseException) -> str:
     try:
-        return str(error) or type(error).__name__
+        return (error.line if isinstance(error, BatchmillError) else str(error)) or type(error).__name__
     except BaseException as second:
         return f"{type(error).__name__} (its text cannot be shown: {type(second).__name__})"
 

@@ -11,7 +11,7 @@ import os
 
 WIDTH = 16
 PID, PID_START, PHASE, RUNNING, RUNNING_SINCE, RUNNING_ITEMS, READING, READING_SINCE = range(8)
-PIECE_FIRST, PIECE_COUNT, FINISHED, READER_THREAD, VOID, POSITION, SPARE_1, SPARE_2 = range(8, 16)
+PIECE_FIRST, PIECE_COUNT, FINISHED, READER_THREAD, VOID, WAITING_SINCE, PAUSED, PAUSED_IN = range(8, 16)
 
 NONE = -1
 STARTING, INIT, IDLE, RUN, SHUTDOWN = range(5)
@@ -45,6 +45,14 @@ class Slots:
 
     def set(self, slot: int, field: int, value: int) -> None:
         self.values[slot * WIDTH + field] = value
+
+    def elapsed(self, slot: int, now: int) -> int:
+        """Nanoseconds that the current call has taken, without those in which the script waited for an answer of its run."""
+        began, waiting = self.get(slot, RUNNING_SINCE), self.get(slot, WAITING_SINCE)
+        paused = self.get(slot, PAUSED) if self.get(slot, PAUSED_IN) == began else 0
+        if waiting:
+            paused += now - max(began, waiting)
+        return now - began - paused
 
     def close(self) -> None:
         self.values.release()
