@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, overload
 
 from batchmill.data.definition import Definition
-from batchmill.data.formats import FILES, FormatVote
-from batchmill.data.listing import open_input, reaches
+from batchmill.data.formats import FILES
+from batchmill.data.listing import reaches
 from batchmill.data.walk import shown
 from batchmill.errors import DiskFullError, InputError, OutputError, SettingError
 from batchmill.parallel_run.cores import usable_cores
 from batchmill.parallel_run.names import is_name
-from batchmill.parallel_run.plan_groups import cut_groups, key_format
+from batchmill.parallel_run.plan_groups import cut_groups
+from batchmill.parallel_run.plan_inputs import RunInputs
 from batchmill.parallel_run.plan_writer import InputPlan, ItemsWriter, first_mini_batches, plan_folder, write_header
 from batchmill.settings import RunSettings, parse_size
 from batchmill.storage.files import disk_is_full
@@ -63,11 +64,11 @@ def make_plan(
     """
     if not settings.inputs:
         raise InputError("No input was given.", cure="Name a folder, a file, a glob, @list.txt or a URL with --input.")
-    if settings.partition_format is not None or (settings.partition_keys and settings.format == FILES):
-        key_format(settings.partition_format, settings.partition_keys if settings.format == FILES else ())
+    inputs = RunInputs(settings, definitions)
+    inputs.check_partitions()
     try:
         with plan_folder(folder) as temporary:
-            return _write_plan(settings, temporary, progress, announce)
+            return _write_plan(settings, inputs, temporary, progress, announce)
     except OSError as error:
         if disk_is_full(error, folder.parent):
             raise DiskFullError(f"The disk of {folder} is full: the plan does not fit.", cure="Make room and resume the run.") from error
@@ -105,16 +106,16 @@ def check_output_outside(settings: RunSettings, output: str | None = None, *, de
 
 
 def _write_plan(
-    settings: RunSettings, folder: Path, progress: Callable[[int], None] | None, announce: Callable[[str], None] | None
+    settings: RunSettings,
+    inputs: RunInputs,
+    folder: Path,
+    progress: Callable[[int], None] | None,
+    announce: Callable[[str], None] | None,
 ) -> PlanSummary:
     size = parse_size(settings.mini_batch_size)
     count = size[1] if size is not None and size[0] == "count" else FILES_PER_MINI_BATCH
     with ItemsWriter(folder, count, skip_empty=bool(settings.partition_keys), progress=progress) as items:
-        vote = FormatVote() if settings.format is None else None
-        for text in settings.inputs:
-            one = open_input(text, include_hidden=settings.include_hidden, scratch=str(folder), retry_timeout=settings.retry_timeout)
-            items.add_input(one, vote.add if vote is not None else None)
-    found = vote.decide() if vote is not None else settings.format or FILES
+        found = inputs.list_into(items, str(folder))
     if found != FILES and settings.partition_keys:
         return _cut_table_by_keys(settings, folder, found, items, announce)
     if found != FILES:
@@ -124,16 +125,16 @@ def _write_plan(
             f"Setting 'mini_batch_size' has the value {settings.mini_batch_size!r}: files have no rows.",
             cure="Give a number of files, or say with --format that the inputs are tables.",
         )
-    return _cut_files(settings, folder, items, count)
+    return _cut_files(settings, folder, items, count, inputs.patterns)
 
 
-def _cut_files(settings: RunSettings, folder: Path, items: ItemsWriter, count: int) -> PlanSummary:
+def _cut_files(settings: RunSettings, folder: Path, items: ItemsWriter, count: int, patterns: Sequence[str | None]) -> PlanSummary:
     cut: dict[str, Any] = {"rule": "count", "size": count}
     more: dict[str, Any] = {"format": FILES}
     inputs, mini_batches = items.inputs, items.mini_batches
     write_header(folder, kind="files", inputs=inputs, mini_batches=mini_batches, items=items.items, size=items.bytes, cut=cut, **more)
     if settings.partition_keys:
-        inputs, keys = cut_groups(folder, settings.partition_format, settings.partition_keys, inputs)
+        inputs, keys = cut_groups(folder, patterns, settings.partition_keys, inputs)
         more |= {**keys, "skipped_empty": items.skipped}
         mini_batches, cut = sum(one.mini_batches for one in inputs), {"rule": "groups"}
         write_header(folder, kind="files", inputs=inputs, mini_batches=mini_batches, items=items.items, size=items.bytes, cut=cut, **more)

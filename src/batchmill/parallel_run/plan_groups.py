@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -16,6 +17,7 @@ from typing import IO, Any
 
 from batchmill.data.partition_format import PartitionFormat, Value, check_partition_keys
 from batchmill.data.sorted_spill import SortedSpill
+from batchmill.errors import PartitionFormatError
 from batchmill.parallel_run.plan_writer import InputPlan, first_mini_batches
 from batchmill.worker.plan_file import GROUP, PlanFile
 
@@ -26,33 +28,54 @@ BATCH = 4096
 
 
 def cut_groups(
-    folder: Path, pattern: str | None, keys: Sequence[str], inputs: Sequence[InputPlan]
+    folder: Path, patterns: Sequence[str | None], keys: Sequence[str], inputs: Sequence[InputPlan]
 ) -> tuple[list[InputPlan], dict[str, Any]]:
     """Write the groups of the items in ``folder``; each input by itself, combinations in ascending order, nulls last.
 
-    Returns the inputs with their mini-batches, and what the plan's header says about the keys.
+    ``patterns`` has the partition format of each input; places that are joined are one input. Returns the inputs with their
+    mini-batches, and what the plan's header says about the keys.
 
     Raises:
-        PartitionFormatError: the pattern is not well formed or has not these keys.
+        PartitionFormatError: a pattern is not well formed or has not these keys, or a key is a date in one and a text in another.
     """
-    form = key_format(pattern, keys)
-    places = [form.columns.index(key) for key in keys] if form else []
+    forms = [key_format(pattern, keys) for pattern in patterns]
+    dates = _date_keys(forms, keys)
     plan = PlanFile(folder)
     cut: list[InputPlan] = []
     writer = _GroupsWriter(folder, keys)
     with writer, first_mini_batches(folder) as put:
-        for one in inputs:
+        for form, places in zip(forms, joined_places(inputs), strict=True):
             first = writer.groups
-            with_keys = ((_typed([values[place] for place in places]), n) for n, values in _values(plan, form, one))
-            for key, records in groupby(_sorted(with_keys, folder), key=itemgetter(0)):
+            for key, records in groupby(_sorted(_with_keys(plan, form, keys, places), folder), key=itemgetter(0)):
                 items = [n for _, n in records]
                 for n in items:
                     put(n, writer.groups)
                 writer.add(key, items)
-            cut.append(InputPlan(one.base, one.location, one.first_item, one.items, first, writer.groups - first))
+            cut.append(replace(places[0], first_mini_batch=first, mini_batches=writer.groups - first))
+            cut.extend(replace(one, first_mini_batch=writer.groups, mini_batches=0) for one in places[1:])
         put(plan.items or 0, writer.groups)
-    dates = [key for key in keys if form and key == form.date_column]
+    pattern = patterns[0] if len(set(patterns)) == 1 else None
     return cut, {"partition_keys": list(keys), "date_keys": dates, "partition_format": pattern}
+
+
+def joined_places(inputs: Sequence[InputPlan]) -> list[list[InputPlan]]:
+    """The places of each input of the run."""
+    found: list[list[InputPlan]] = []
+    for one in inputs:
+        if one.joined:
+            found[-1].append(one)
+        else:
+            found.append([one])
+    return found
+
+
+def _date_keys(forms: Sequence[PartitionFormat | None], keys: Sequence[str]) -> list[str]:
+    dates = [[key for key in keys if form and key == form.date_column] for form in forms]
+    for other in dates[1:]:
+        if other != dates[0]:
+            key = next(key for key in keys if (key in other) != (key in dates[0]))
+            raise PartitionFormatError(f"Partition key {key!r} is a date in one input and a text in another.", cure="Run them one by one.")
+    return dates[0] if dates else []
 
 
 def key_format(pattern: str | None, keys: Sequence[str]) -> PartitionFormat | None:
@@ -66,9 +89,11 @@ def key_format(pattern: str | None, keys: Sequence[str]) -> PartitionFormat | No
     return form
 
 
-def _values(plan: PlanFile, form: PartitionFormat | None, one: InputPlan) -> Iterator[tuple[int, tuple[Value, ...]]]:
-    for n in range(one.first_item, one.first_item + one.items):
-        yield n, form.values(plan.item(n).path) if form else ()
+def _with_keys(plan: PlanFile, form: PartitionFormat | None, keys: Sequence[str], places: Sequence[InputPlan]) -> Iterator[Record]:
+    columns = [form.columns.index(key) for key in keys] if form else []
+    for n in range(places[0].first_item, places[-1].first_item + places[-1].items):
+        values = form.values(plan.item(n).path) if form else ()
+        yield _typed([values[column] for column in columns]), n
 
 
 def _typed(values: Sequence[Value]) -> bytes:

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import accumulate
@@ -33,7 +33,11 @@ PROGRESS_EVERY = 1000
 
 @dataclass(frozen=True, slots=True)
 class InputPlan:
-    """One input's share of the plan: items and mini-batches are numbered over all inputs, in their order."""
+    """One place's share of the plan: items and mini-batches are numbered over all inputs, in their order.
+
+    A dataset may have sources in several places: they are one input, in which mini-batches run across. All places but the first are
+    ``joined`` to the one before, and where whole files or groups of them are cut, the first of them counts all mini-batches.
+    """
 
     base: str
     location: str
@@ -41,6 +45,7 @@ class InputPlan:
     items: int
     first_mini_batch: int
     mini_batches: int
+    joined: bool = False
 
 
 class ItemsWriter:
@@ -67,7 +72,30 @@ class ItemsWriter:
         Raises:
             InputError: it has none, or cannot be listed.
         """
-        first, first_mini_batch, skipped = self.items, self.mini_batches, self.skipped
+        self.add_joined([one], see, one.require_items)
+
+    def add_joined(self, places: Sequence[Input], see: Callable[[str, Chunk], None] | None, require_items: Callable[[int], None]) -> None:
+        """Take all items of an input that lies in several places; ``require_items`` is told their number, empty files included.
+
+        Raises:
+            InputError: there is none, or a place cannot be listed.
+        """
+        first, begin, skipped = self.items, self.mini_batches, self.skipped
+        filled = [(one, count) for one in places if (count := self._list(one, see, first, begin))]
+        items = self.items - first
+        require_items(items + self.skipped - skipped)
+        if items == 0:
+            raise InputError(f"Input {shown(places[0].text)} holds only empty files.", cure="Partitions leave empty files out.")
+        self.mini_batches = end = begin + -(-items // self._size)
+        for one, count in filled:
+            joined = first > self.items - items
+            numbers = (end, 0) if joined else (begin, end - begin)
+            self.inputs.append(InputPlan(one.base, one.location, first, count, *numbers, joined=joined))
+            first += count
+
+    def _list(self, one: Input, see: Callable[[str, Chunk], None] | None, first: int, first_mini_batch: int) -> int:
+        """Take the items of a place in an input that begins with item ``first``; returns their number."""
+        before = self.items
         for chunk in one.chunks():
             if see is not None:
                 see(one.base, chunk)
@@ -75,12 +103,7 @@ class ItemsWriter:
                 chunk = self._without_empty(chunk)
             if len(chunk):
                 self._add(chunk, self.items - first, first_mini_batch)
-        items = self.items - first
-        one.require_items(items + self.skipped - skipped)
-        if items == 0:
-            raise InputError(f"Input {shown(one.text)} holds only empty files.", cure="Partitions leave empty files out.")
-        self.mini_batches += -(-items // self._size)
-        self.inputs.append(InputPlan(one.base, one.location, first, items, first_mini_batch, self.mini_batches - first_mini_batch))
+        return self.items - before
 
     def _without_empty(self, chunk: Chunk) -> Chunk:
         kept = [n for n, size in enumerate(chunk.sizes) if size]

@@ -103,6 +103,10 @@ class PlanFile:
         self._first_items = [entry["first_item"] for entry in inputs]
         self._first_mini_batches = [entry["first_mini_batch"] for entry in inputs]
         self._ends = [entry["first_item"] + entry["items"] for entry in inputs]
+        self._joined = any(entry.get("joined") for entry in inputs)
+        for number in range(len(inputs) - 1, 0, -1):
+            if inputs[number].get("joined"):  # one input with the entry before: mini-batches run across
+                self._ends[number - 1] = self._ends[number]
         self._item_count = self._ends[-1] if inputs else 0
         bases = [entry["base"] for entry in inputs]
         for number, mount in enumerate(mounts or ()):
@@ -176,6 +180,8 @@ class PlanFile:
             name = names[start:stop]
             if b"\0" in name:
                 name = name[: name.index(b"\0")]
+            if self._joined:
+                prefix = self._prefixes[self._input_of_item(n)]
             listed.append((prefix + name.decode("utf-8", "surrogateescape"), size, mtime_ns))
         return listed
 
