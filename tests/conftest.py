@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import PostgresServer, postgres_server
+from tests.stores import StoreMissing
+
 BATCHMILL = Path(sys.executable).with_name("batchmill")
 
 
@@ -19,8 +22,33 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the runs of the person who runs it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BATCHMILL_HOME", str(tmp_path_factory.mktemp("batchmill-home")))
-        patch.delenv("BATCHMILL_WORKSPACE", raising=False)
+        for name in ("BATCHMILL_WORKSPACE", "BATCHMILL_DATABASE_URL", "BATCHMILL_SECRET_KEY"):
+            patch.delenv(name, raising=False)
         yield
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL server, started when a test first asks for it."""
+    try:
+        with postgres_server() as server:
+            yield server
+    except StoreMissing as missing:
+        pytest.skip(f"NOT TESTED against PostgreSQL: {missing}")
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A home of its own with a new registry; a test that asks for it runs on SQLite and on PostgreSQL. Its value is the URL."""
+    from batchmill.workspace.database import close_databases
+
+    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
+    url = f"sqlite:///{tmp_path / 'home' / 'workspace.sqlite'}"
+    if request.param == "postgresql":
+        url = request.getfixturevalue("postgres").fresh()
+        monkeypatch.setenv("BATCHMILL_DATABASE_URL", url)
+    yield url
+    close_databases()
 
 
 @dataclass(frozen=True)

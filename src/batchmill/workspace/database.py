@@ -93,6 +93,14 @@ def _opened(url: URL) -> Database:
     return Database(url, engine)
 
 
+def close_databases() -> None:
+    """Close what this process has open; the next use opens it again."""
+    with _opening:
+        for database in _open.values():
+            database.engine.dispose()
+        _open.clear()
+
+
 def _after_fork() -> None:
     """A child must not use, nor close, the connections of its parent."""
     global _opening
