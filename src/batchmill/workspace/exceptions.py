@@ -119,3 +119,8 @@ class WebserviceException(AzureMLException):
 
 class ModelNotFoundException(WebserviceException):
     """No model of that name and version."""
+
+
+def by_name(kind: str) -> type[WebserviceException]:
+    """The class of an error that crossed a process border by its name; a `WebserviceException` where it is none of those about models."""
+    return ModelNotFoundException if kind == "ModelNotFoundException" else WebserviceException
