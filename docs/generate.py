@@ -16,11 +16,13 @@ import typer
 from pydantic.fields import FieldInfo
 
 from batchmill import errors
-from batchmill.cli.main import make_app
+from batchmill.cli.commands import make_app
 from batchmill.parallel_run.ledger import SCHEMA
 from batchmill.settings import Flag, RunSettings
 
 REFERENCE = Path(__file__).parent / "reference"
+TABLE = Path(__file__).parents[1] / "src" / "batchmill" / "settings" / "table.py"
+LONGEST_LINE = 140
 TABLES = {
     "meta": "Values by name: id, name, status, error, created, ended, counts, epoch, deaths, suspects; how much of the output is proven "
     "(output_front, output_length); a replay whose rows are merged and that is not settled yet (replay_pending).",
@@ -42,6 +44,7 @@ def pages() -> dict[Path, str]:
         REFERENCE / "cli.md": cli_page(),
         REFERENCE / "errors.md": errors_page(),
         REFERENCE / "ledger.md": ledger_page(),
+        TABLE: settings_table(),
     }
 
 
@@ -60,6 +63,60 @@ def settings_page() -> str:
         text.append(f"## {group}\n")
         text.append("\n".join([_row("Keyword", "Option", "Value", "Default", "Meaning"), "|---|---|---|---|---|", *rows]) + "\n")
     return "\n".join(text)
+
+
+def settings_table() -> str:
+    """What the quick check of settings knows: it must not load the declaration itself."""
+    rows = []
+    for name, field in RunSettings.model_fields.items():
+        kind, detail = _kind(name, field)
+        nullable = type(None) in typing.get_args(field.annotation)
+        default = "..." if field.is_required() else repr(field.get_default(call_default_factory=True, validated_data={}))
+        parts = (repr(kind), repr(detail), str(nullable), default)
+        row = f"    {name!r}: ({', '.join(parts)}),"
+        if len(row) > LONGEST_LINE:
+            row = f"    {name!r}: (\n" + "".join(f"        {part},\n" for part in parts) + "    ),"
+        rows.append(row.replace("'", '"'))
+    options = []
+    for name, field in RunSettings.model_fields.items():
+        flag = next((part for part in field.metadata if isinstance(part, Flag)), Flag())
+        if name == "script" or flag.name == "--":
+            continue
+        options.append(f'    "{flag.name or "--" + name.replace("_", "-")}": ("{name}", {True if field.annotation is bool else None}),')
+        if flag.off:
+            options.append(f'    "{flag.off}": ("{name}", False),')
+    return "\n".join(
+        [
+            '"""The settings of a run as a table: docs/generate.py (make docs) makes it of what batchmill.settings.declared says."""\n',
+            "from __future__ import annotations\n",
+            "from typing import Any\n",
+            "FIELDS: dict[str, tuple[str, Any, bool, Any]] = {",
+            *rows,
+            "}",
+            '"""Setting -> kind, what the kind asks for, whether it may be null, default (``...``: there is none)."""\n',
+            "OPTIONS: dict[str, tuple[str, bool | None]] = {",
+            *options,
+            "}",
+            '"""Option of the command line -> setting, and what the option alone says (None: a value follows)."""\n',
+        ]
+    )
+
+
+def _kind(name: str, field: FieldInfo) -> tuple[str, typing.Any]:
+    """How the quick check looks at a setting."""
+    if name in ("mini_batch_size", "append_row_file_name"):
+        return {"mini_batch_size": "size", "append_row_file_name": "file_name"}[name], None
+    annotation = field.annotation
+    parts = typing.get_args(annotation) if typing.get_origin(annotation) in (typing.Union, types.UnionType) else (annotation,)
+    part = next(part for part in parts if part is not type(None))
+    if typing.get_origin(part) is typing.Literal:
+        return "word", typing.get_args(part)
+    kinds = {str: "text", bool: "yes", int: "whole", float: "number", list: "texts", dict: "pairs"}
+    kind = kinds[typing.get_origin(part) or part]
+    if kind not in ("whole", "number"):
+        return kind, None
+    bounds = {word: getattr(one, word) for one in field.metadata for word in ("ge", "gt", "le") if hasattr(one, word)}
+    return kind, (bounds.get("ge", bounds.get("gt")), bounds.get("le"), "gt" in bounds)
 
 
 def cli_page() -> str:

@@ -1,84 +1,33 @@
-"""The ``batchmill`` command: its tree, and what its endings look like. Each command is a module of its own."""
+"""The ``batchmill`` command: what its endings look like. A plain ``batchmill run`` begins without loading the tree of commands."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
 
-import typer
-
-from batchmill import __version__
-from batchmill.cli import plan, resume, run, runs_cancel, runs_errors, runs_list, runs_logs, runs_remove, runs_replay, runs_show
+from batchmill.cli.plain_run import carry_out_plain, plain_run
 from batchmill.cli.terminal import show_error
 from batchmill.errors import BatchmillError
-
-# In the order of the help. A module has register(app, runs), which adds its command to the one or the other.
-COMMANDS = (run, plan, resume, runs_list, runs_show, runs_logs, runs_errors, runs_replay, runs_cancel, runs_remove)
-# Typer carries the base of its usage errors only in this way across its versions.
-ClickException: Any = typer.BadParameter.__mro__[2]
 
 INTERRUPTED = 130
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        print(f"batchmill {__version__}")
-        raise typer.Exit
-
-
-def make_app() -> typer.Typer:
-    """The whole tree of commands."""
-    settings: dict[str, Any] = {
-        "no_args_is_help": True,
-        "add_completion": False,
-        "pretty_exceptions_enable": False,
-        "rich_markup_mode": "rich",
-        "context_settings": {"help_option_names": ["-h", "--help"]},
-    }
-    app = typer.Typer(help="Run a model over many files or table rows, and know the fate of every item.", **settings)
-    runs = typer.Typer(help="Look at runs, cancel them, remove them.", **settings)
-
-    @app.callback()
-    def _root(
-        version: Annotated[
-            bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
-        ] = False,
-    ) -> None:
-        pass
-
-    for module in COMMANDS:
-        module.register(app, runs)
-    app.add_typer(runs, name="runs")
-    return app
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted."""
-    command = typer.main.get_command(make_app())
     try:
-        result = command.main(arguments, prog_name="batchmill", standalone_mode=False)
-        sys.stdout.flush()
-        return result if isinstance(result, int) else 0
+        plain = plain_run(sys.argv[1:] if arguments is None else arguments)
+        if plain is not None:
+            return carry_out_plain(plain)
+        from batchmill.cli.commands import run_command
+
+        return run_command(arguments)
     except BatchmillError as error:
-        show_error(error.line)
+        show_error(str(error))
         return error.exit_code
-    except ClickException as error:
-        return _usage(error)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         show_error("Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader (head, less) has left: nothing is wrong, and nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-
-
-def _usage(error: Any) -> int:
-    message = " ".join(error.format_message().split())
-    context = getattr(error, "ctx", None)
-    if not message:  # a group without a command: its help has been printed
-        return int(error.exit_code)
-    where = f" See {context.command_path} --help." if context is not None else ""
-    show_error(message.rstrip(".") + "." + where)
-    return int(error.exit_code)

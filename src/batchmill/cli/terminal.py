@@ -10,8 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
-import typer
-
 from batchmill.records import RunStatus
 
 COLOURS = {
@@ -33,7 +31,11 @@ def is_terminal(stream: TextIO) -> bool:
 
 def styled(text: str, stream: TextIO, **style: Any) -> str:
     """The text with a colour or weight, if the stream shows it (https://no-color.org is honoured)."""
-    return typer.style(text, **style) if is_terminal(stream) and not os.environ.get("NO_COLOR") else text
+    if not is_terminal(stream) or os.environ.get("NO_COLOR"):
+        return text
+    import typer
+
+    return typer.style(text, **style)
 
 
 def tell(text: str = "") -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
@@ -412,6 +411,8 @@ def _restore_open_split(ledger: Ledger, scheduler: Scheduler, mini_batch: int, i
 
 def main(arguments: list[str] | None = None) -> int:
     """``python -m batchmill.nodes.coordinator RUN --report FD``: tell the starter how the beginning went, then carry the run out."""
+    import argparse
+
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
     parser.add_argument("--report", type=int)

@@ -1,23 +1,21 @@
 """Every setting of a run, declared once: name, type, default, meaning.
 
-Command-line options, Python keywords, validation and the reference pages derive from `RunSettings`.
+Command-line options, Python keywords, validation, the reference pages and the table of the quick check derive from `RunSettings`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from batchmill.errors import SettingError
+from batchmill.settings.flag import Flag
+from batchmill.settings.sizes import ROWS, SIZE
 
 FORBIDDEN_IN_FILE_NAMES = '~"#%&*:<>?/\\{|}'
-SIZE = re.compile(r"^(\d+)([kmg]b)?$", re.IGNORECASE)
-ROWS = re.compile(r"^(\d+)rows$", re.IGNORECASE)
-UNITS = {"": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
 
 
 def _as_list(value: Any) -> Any:
@@ -26,13 +24,6 @@ def _as_list(value: Any) -> Any:
 
 def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
-
-
-class Flag:
-    """How a setting looks on the command line, where it differs from ``--name-of-the-setting``."""
-
-    def __init__(self, name: str | None = None, *, off: str | None = None, metavar: str | None = None, group: str = "Run") -> None:
-        self.name, self.off, self.metavar, self.group = name, off, metavar, group
 
 
 INPUT, TABLE, WORK, OUTPUT, FAILURE, WORKSPACE, OTHER = "Input", "Tables", "Work", "Output", "Failures", "Workspace", "Other"
@@ -265,18 +256,3 @@ def _sentence(problem: Any) -> str:
         return message.rstrip(".") + "."
     rule = message if message.startswith("Parameter") else message[:1].lower() + message[1:]
     return f"Setting '{name}' has the value {problem['input']!r}: {rule}."
-
-
-def parse_size(text: str | None) -> tuple[Literal["count", "rows"], int] | None:
-    """``"10"`` -> ("count", 10), ``"1KB"`` -> ("count", 1024), ``"500rows"`` -> ("rows", 500), None -> None.
-
-    A "count" is a number of files for file inputs and a number of bytes for tables (Azure ML: ``1KB`` with files is 1024 files).
-    """
-    if text is None:
-        return None
-    if match := ROWS.match(text):
-        return "rows", int(match[1])
-    match = SIZE.match(text)
-    if match is None:
-        raise SettingError(f"Setting 'mini_batch_size' has the value {text!r}: must be a number of files, bytes or rows.")
-    return "count", int(match[1]) * UNITS[(match[2] or "").lower()]
