@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -18,24 +18,25 @@ from batchmill.storage.location import parse_location
 AT_ONCE = 16
 """Asking a store whether a text is a file or a folder is a request: those of many sources are made together."""
 BATCH = 256
+Source = tuple[int, Input]
+"""A source with its number in the definition."""
 
 
 def open_definition(
-    definition: Definition, *, include_hidden: bool = False, scratch: str | None = None, retry_timeout: float = 20.0
+    definition: Definition, *, include_hidden: bool = False, scratch: str | None = None, retry_timeout: float = 20.0, merge: bool = True
 ) -> list[Input]:
     """The inputs of a dataset whose sources are physical (a path, glob or URL); together they are one input of a run.
 
     Their chunks must be listed in order, each once: operations go across them. Single files in a row that lie in one folder share
-    an input. An input may turn out empty; `require_files` says so of all. Operations of tables are left to who reads the rows.
+    an input, unless ``merge`` is off; then each source is an input. An input may turn out empty; `require_files` says so of all.
+    Operations of tables are left to who reads the rows.
 
     Raises:
         InputError: a source does not exist.
     """
-    inputs = _merged(_opened(definition, include_hidden, scratch, retry_timeout))
-    if definition.kind != FILE or not definition.operations:
-        return inputs
-    operations = FileOperations(definition)
-    return [_operated(one, number, operations) for number, one in enumerate(inputs)]
+    sources = list(enumerate(_opened(definition, include_hidden, scratch, retry_timeout)))
+    operations = FileOperations(definition) if definition.kind == FILE and definition.operations else None
+    return [_input(group, operations) for group in (_merged(sources) if merge else ([source] for source in sources))]
 
 
 def require_files(definition: Definition, text: str, count: int) -> None:
@@ -65,48 +66,46 @@ def _opened(definition: Definition, include_hidden: bool, scratch: str | None, r
         yield from threads.map(opened, definition.sources)
 
 
-def _merged(inputs: Iterator[Input]) -> list[Input]:
+def _merged(sources: Iterable[Source]) -> Iterator[list[Source]]:
     """Neighbours that are single files of one folder as one input: a list of ten thousand files is no list of inputs."""
-    merged: list[Input] = []
-    parts: dict[str, Input] = {}
-    for one in inputs:
-        before = next(iter(parts.values()), one)
-        if one.file is None or one.file in parts or (before.base, before.location) != (one.base, one.location):
-            merged.extend(_together(parts))
-            parts = {}
+    group: list[Source] = []
+    names: set[str] = set()
+    for number, one in sources:
+        joins = one.file is not None and one.file not in names and (not group or _place(group[0][1]) == _place(one))
+        if group and not joins:
+            yield group
+            group, names = [], set()
         if one.file is None:
-            merged.append(one)
+            yield [(number, one)]
         else:
-            parts[one.file] = one
-    return [*merged, *_together(parts)]
+            group.append((number, one))
+            names.add(one.file)
+    if group:
+        yield group
 
 
-def _together(parts: dict[str, Input]) -> list[Input]:
-    files = list(parts.values())
-    if len(files) < 2:
-        return files
+def _place(one: Input) -> tuple[str, str]:
+    return one.location, one.base
+
+
+def _input(group: list[Source], operations: FileOperations | None) -> Input:
+    _, first = group[0]
 
     def chunks() -> Iterator[Chunk]:
-        if files[0].location == "local":
-            for one in files:
-                yield from one.chunks()
-            return
-        waiting = iter(files)
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            while some := list(islice(waiting, BATCH)):
-                yield from threads.map(_only_chunk, some)
+        numbered = _listed(group)
+        return (chunk for _, chunk in numbered) if operations is None else operations.apply(numbered, first.base)
 
-    return [Input(files[0].text, files[0].base, files[0].location, chunks)]
+    return replace(first, chunks=chunks, file=first.file if len(group) == 1 else None)
 
 
-def _only_chunk(one: Input) -> Chunk:
-    return next(one.chunks())
-
-
-def _operated(one: Input, number: int, operations: FileOperations) -> Input:
-    return replace(one, chunks=lambda: operations.apply(_listed(one), number, one.base))
-
-
-def _listed(one: Input) -> Iterator[Chunk]:
-    """Lazily: what is never asked for is never begun."""
-    yield from one.chunks()
+def _listed(group: list[Source]) -> Iterator[tuple[int, Chunk]]:
+    """The chunks of some sources with the number of each; lazily: what is never asked for is never begun."""
+    if len(group) == 1 or group[0][1].location == "local":
+        for number, one in group:
+            for chunk in one.chunks():
+                yield number, chunk
+        return
+    waiting = iter(group)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        while some := list(islice(waiting, BATCH)):
+            yield from threads.map(lambda source: (source[0], next(source[1].chunks())), some)

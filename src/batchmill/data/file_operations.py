@@ -38,11 +38,11 @@ class FileOperations:
         """True once nothing more can come: there is no need to list what is left."""
         return any(counter.stops and counter.left == 0 for counter in self._counters)
 
-    def apply(self, chunks: Iterable[Chunk], source: int, base: str) -> Iterator[Chunk]:
-        """What is kept of the files of a source, which lie below ``base``; chunks without files are left out."""
+    def apply(self, chunks: Iterable[tuple[int, Chunk]], base: str) -> Iterator[Chunk]:
+        """What is kept of chunks that come with the number of their source and lie below ``base``; empty ones are left out."""
         if self.exhausted():
             return
-        for chunk in chunks:
+        for source, chunk in chunks:
             for step in self._steps:
                 if not len(chunk):
                     break

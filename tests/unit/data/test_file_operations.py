@@ -29,7 +29,7 @@ def kept(definition: Definition, sources: list[list[Chunk]]) -> list[File]:
     operations = FileOperations(definition)
     found = []
     for number, chunks in enumerate(sources):
-        for one in operations.apply(chunks, number, f"/base{number}"):
+        for one in operations.apply(((number, one) for one in chunks), f"/base{number}"):
             assert len(one.names) == len(one.sizes) == len(one.mtimes) == len(one.etags or one.names) > 0
             found += [(number, (one.prefix + name).decode()) for name in one.names]
     return found
@@ -110,15 +110,15 @@ def test_a_sample_has_about_the_size_it_should() -> None:
 def test_take_stops_the_listing() -> None:
     seen = []
 
-    def chunks() -> Iterator[Chunk]:
+    def chunks() -> Iterator[tuple[int, Chunk]]:
         for n in range(5):
             seen.append(n)
-            yield chunk([f"{n}a", f"{n}b"])
+            yield 0, chunk([f"{n}a", f"{n}b"])
 
     operations = FileOperations(definition({"op": "take", "count": 3}))
-    assert sum(map(len, operations.apply(chunks(), 0, "/"))) == 3
+    assert sum(map(len, operations.apply(chunks(), "/"))) == 3
     assert seen == [0, 1]
-    assert list(operations.apply(chunks(), 1, "/")) == []
+    assert list(operations.apply(chunks(), "/")) == []
     assert seen == [0, 1]
 
 
