@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pandas as pd
 from sklearn.datasets import load_iris
 
+from batchmill.data.position_pass import positioned
+from batchmill.data.row_operations import RowOperations
 from batchmill.data.table_options import TableOptions
 from batchmill.data.table_plan import UNKNOWN, TablePlan, plan_table
 from batchmill.data.table_reader import TableReader
@@ -23,6 +27,8 @@ class InputFile:
     name: str
     size: int
     input: int = 0
+    mtime_ns: int = 0
+    etag: str | None = None
 
 
 def listed(*paths: Path, root: Path | None = None, input: int = 0) -> list[InputFile]:
@@ -33,12 +39,23 @@ def listed(*paths: Path, root: Path | None = None, input: int = 0) -> list[Input
 class PlannedTable:
     """A planned input and its mini-batches, read through the worker's reader."""
 
-    def __init__(self, files: list[InputFile], options: TableOptions, size: Any = None) -> None:
-        self.plan: TablePlan = plan_table(files, options, size)
-        # What workers get has been written to a file and read again.
-        self.reader = TableReader(json.loads(json.dumps(self.plan.header)))
+    def __init__(
+        self, files: list[InputFile], options: TableOptions, size: Any = None, operations: Any = (), *, joined: bool = False
+    ) -> None:
+        self.plan: TablePlan = plan_table(files, options, size, operations=operations, joined=joined)
         self._files = files
-        self.cuts = list(self.plan.slices()) if self.plan.rule == "slices" else list(self._blocks())
+        header = self.plan.header
+        count = RowOperations(operations).positional
+        with TemporaryDirectory() as folder:
+            if count:
+                found = list(positioned(self.plan, 2))
+                self.cuts = [cut for cut, _ in found]
+                header = {**header, "positions": "positions-0.bin"}
+                (Path(folder) / "positions-0.bin").write_bytes(b"".join(struct.pack(f"<{count}Q", *starts) for _, starts in found))
+            else:
+                self.cuts = list(self.plan.slices()) if self.plan.rule == "slices" else list(self._blocks())
+            # What workers get has been written to a file and read again.
+            self.reader = TableReader(json.loads(json.dumps(header)), folder)
 
     def _blocks(self) -> Any:
         for number, file in enumerate(self._files):
@@ -71,12 +88,12 @@ class PlannedTable:
         return [(k, *entry) for k, piece in enumerate(self.slices()) for entry in piece.failed]
 
 
-def table(tmp_path: Path, text: str | bytes, size: Any = None, name: str = "t.csv", **options: Any) -> PlannedTable:
+def table(tmp_path: Path, text: str | bytes, size: Any = None, name: str = "t.csv", operations: Any = (), **options: Any) -> PlannedTable:
     """One file of ``text``, planned."""
     path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     kind = {"l": "jsonl", "t": "parquet"}.get(path.name.removesuffix(".gz").removesuffix(".zst")[-1], "csv")
-    return PlannedTable(listed(path), TableOptions(kind, **options), ("count", size) if isinstance(size, int) else size)
+    return PlannedTable(listed(path), TableOptions(kind, **options), ("count", size) if isinstance(size, int) else size, operations)
 
 
 def iris_csv() -> str:

@@ -259,20 +259,22 @@ class _NumberedRows:
         import numpy as np
         import pyarrow as pa
 
-        numbers = np.arange(self._rows, self._rows + piece.rows, dtype=np.int64)
+        numbers = np.arange(self._rows, self._rows + piece.read, dtype=np.int64)
+        if piece.numbers is not None:  # operations of the dataset took rows away
+            numbers = numbers[piece.numbers]
         if piece.failed:
-            self._note_failed(piece)
+            self._note_failed(piece, numbers)
             numbers = np.delete(numbers, [row for row, *_ in piece.failed])
-        self._rows += piece.rows
+        self._rows += piece.read
         self._progress(self._rows)
         table = _without_nan(piece.arrow, self._job["keys"])
         return table.append_column(ROW_NUMBER, pa.array(numbers))
 
-    def _note_failed(self, piece: TableSlice) -> None:
+    def _note_failed(self, piece: TableSlice, numbers: Any) -> None:
         if self._failures_file is None:
             self._failures_file = self._failures.open("w", encoding="utf-8")
         for row, kind, message in piece.failed:
-            self._failures_file.write(json.dumps([self._rows + row, kind, message]) + "\n")
+            self._failures_file.write(json.dumps([int(numbers[row]), kind, message]) + "\n")
         self.failed += len(piece.failed)
 
     def close(self) -> None:

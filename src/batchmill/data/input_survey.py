@@ -20,10 +20,12 @@ class InputSurvey:
     compressed: bool = False
     long_archive: str | None = None
     """The path of a compressed file that cannot be one mini-batch: longer as it is than its text may be."""
+    joined: bool = False
+    """All inputs are places of one dataset: the first file of all that holds anything is the only first one."""
 
     @classmethod
-    def of(cls, files: Iterable[Any]) -> InputSurvey:
-        survey = cls()
+    def of(cls, files: Iterable[Any], *, joined: bool = False) -> InputSurvey:
+        survey = cls(joined=joined)
         for file in files:
             while len(survey.first) <= file.input:
                 survey.first.append(None)
@@ -32,7 +34,7 @@ class InputSurvey:
                 continue
             survey.size += file.size
             survey.filled += 1
-            if survey.first[file.input] is None:
+            if survey.first[file.input] is None and not (joined and survey.filled > 1):
                 survey.first[file.input] = file
             if is_compressed(file.name):
                 survey.compressed = True

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _INT64 = 2**63
+NO_OBJECT = ("InvalidLine", "UndecodableText")
+"""Classes of lines that are no rows where ``invalid_lines`` is ``drop``."""
 
 
 class JsonLinesParser:
@@ -33,6 +35,7 @@ class JsonLinesParser:
         self.types = types
         self._options = options
         self._lenient = options.unparsable == "null"
+        self._drops = options.invalid_lines == "drop"
         self._known = frozenset(names)
         self._schema = pa.schema([(name, arrow_type(type_name)) for name, type_name in zip(names, types)])
         self._plain = "json" not in types
@@ -56,7 +59,7 @@ class JsonLinesParser:
 
         columns: list[list[Any]] = [[] for _ in self.names]
         failed = []
-        rows = nulled = 0
+        rows = nulled = dropped = 0
         for start, line in object_lines(text):
             try:
                 if start in text.bad_lines:
@@ -68,13 +71,16 @@ class JsonLinesParser:
                 for column, cell in zip(columns, cells):
                     column.append(cell)
             except _BadLine as problem:
+                if self._drops and problem.error_class in NO_OBJECT:
+                    dropped += 1
+                    continue
                 failed.append(RowFailure(rows, problem.error_class, problem.message))
             rows += 1
         arrays = [
             pa.array(_as_floats(column) if field.type == pa.float64() else column, field.type)
             for column, field in zip(columns, self._schema)
         ]
-        return Parsed(pa.table(arrays, schema=self._schema), rows, failed, nulled)
+        return Parsed(pa.table(arrays, schema=self._schema), rows, failed, nulled, dropped)
 
     def _cells(self, values: dict[str, Any]) -> tuple[list[Any], int]:
         if not self._lenient and not self._known.issuperset(values):
@@ -146,6 +152,19 @@ def object_lines(text: Utf8Text) -> Iterator[tuple[int, bytes]]:
         if line:
             yield at - text.start, line
         at = end + 1
+
+
+def row_lines(text: Utf8Text, options: TableOptions) -> Iterator[tuple[int, bytes]]:
+    """The same without the lines that are dropped."""
+    for start, line in object_lines(text):
+        if options.invalid_lines == "drop":
+            try:
+                _object(line)
+            except _BadLine:
+                continue
+            if start in text.bad_lines:
+                continue
+        yield start, line
 
 
 def _as_floats(values: list[Any]) -> list[Optional[float]]:

@@ -60,10 +60,12 @@ class ParquetTable:
         return proven
 
     def read(self, start: int, stop: int, columns: list[str]) -> pa.Table:
-        """Rows ``start`` to ``stop``, which lie in one row group; only those of ``columns`` that the file has."""
+        """Rows ``start`` to ``stop``, of ``columns`` that the file has; the row group read last is kept where they lie in one."""
         if start >= stop:
             return self.schema.empty_table().select(columns)
         group = bisect_right(self.starts, start) - 1
+        if stop > self.starts[group + 1]:
+            return self._read_groups(start, stop, group, columns)
         first = self.starts[group]
         if self._last is None or self._last[:2] != (group, tuple(columns)):
             self._last = None  # the old row group goes before the new one comes
@@ -73,6 +75,18 @@ class ParquetTable:
             self._last = None
             return table
         return table.slice(start - first, stop - start)
+
+    def _read_groups(self, start: int, stop: int, group: int, columns: list[str]) -> pa.Table:
+        import pyarrow as pa
+
+        parts = []
+        while start < stop:
+            end = min(stop, self.starts[group + 1])
+            if end > start:
+                table = self._read_group(group, columns)
+                parts.append(table.slice(start - self.starts[group], end - start))
+            start, group = end, group + 1
+        return pa.concat_tables(parts)
 
     def _read_group(self, group: int, columns: list[str]) -> pa.Table:
         import pyarrow as pa

@@ -26,15 +26,19 @@ class RowFailure:
 
 
 class Parsed:
-    """The readable rows of a text as an Arrow table, the failed ones, how many cells were made null, and the number of all rows."""
+    """The readable rows of a text as an Arrow table, the failed ones, how many cells were made null, and the number of all rows.
 
-    __slots__ = ("failed", "nulled", "rows", "table")
+    ``dropped`` counts lines that are no rows because they were to be left out.
+    """
 
-    def __init__(self, table: pa.Table, rows: int, failed: list[RowFailure], nulled: int = 0) -> None:
+    __slots__ = ("dropped", "failed", "nulled", "rows", "table")
+
+    def __init__(self, table: pa.Table, rows: int, failed: list[RowFailure], nulled: int = 0, dropped: int = 0) -> None:
         self.table = table
         self.rows = rows
         self.failed = failed
         self.nulled = nulled
+        self.dropped = dropped
 
 
 def shown(value: str) -> str:

@@ -35,6 +35,18 @@ def path_columns(options: TableOptions, schemas: list[dict[str, Any]]) -> list[d
     return [{"name": name, "type": "datetime" if name == form.date_column else "str"} for name in form.columns]
 
 
+def all_columns(header: dict[str, Any], number: int) -> list[dict[str, str]]:
+    """The columns of schema ``number`` of a table header as its slices have them, before any operation of the dataset.
+
+    Azure ML: ``Path`` comes first; columns of a partition format come first for text and last for Parquet.
+    """
+    own, of_path = header["schemas"][number]["columns"], header["path_columns"]
+    path = [{"name": PATH, "type": "str"}] if header["options"]["include_path"] else []
+    if header["options"]["format"] == "parquet":
+        return [*path, *own, *of_path]
+    return [*path, *of_path, *own]
+
+
 def path_values(header: dict[str, Any], source: str) -> list[tuple[str, Any, Any]]:
     """Name, Arrow type and value (None: the path does not match) of each of these columns, for the rows of one file."""
     columns = header["path_columns"]

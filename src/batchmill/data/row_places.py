@@ -9,7 +9,7 @@ from typing import Optional
 
 from batchmill.data.decoded_text import Utf8Text
 from batchmill.data.delimited_text import rows_of
-from batchmill.data.json_lines import object_lines
+from batchmill.data.json_lines import row_lines
 from batchmill.data.table_options import TableOptions
 from batchmill.data.text_blocks import Block
 from batchmill.data.text_file import TextFile
@@ -41,7 +41,7 @@ def row_places(file: TextFile, block: Block, options: TableOptions) -> RowPlaces
     if options.delimited:
         starts = [start for start, _ in rows_of(data, options.separator.encode("utf-8"), multi_line=options.multi_line)]
     else:
-        starts = [start for start, _ in object_lines(Utf8Text(data, 0, len(data)))]
+        starts = [start for start, _ in row_lines(Utf8Text(data, 0, len(data), text.bad_lines), options)]
     lines, line, at = [], 0, 0
     for start in starts:
         line += data.count(b"\n", at, start)

@@ -38,7 +38,7 @@ def scan_schemas(files: Sequence[Any], survey: InputSurvey, options: TableOption
     Raises:
         InputError: a file cannot be read, or is not text of the encoding, or not of the format.
     """
-    scan = _ParquetScan(files) if options.format == "parquet" else _TextScan(files, survey, options)
+    scan = _ParquetScan(files, joined=survey.joined) if options.format == "parquet" else _TextScan(files, survey, options)
     return {
         "options": options.to_dict(),
         "complete": scan.complete,
@@ -47,6 +47,8 @@ def scan_schemas(files: Sequence[Any], survey: InputSurvey, options: TableOption
         "first_names": survey.first_names,
         "bases": survey.bases,
         "path_columns": [],
+        "operations": [],
+        "positions": None,
         "grouped": None,
     }
 
@@ -80,7 +82,7 @@ class _TextScan:
         """Inputs with the same header share a pass."""
         by_names: dict[Any, int] = {}
         numbers = []
-        for file in self._first:
+        for file in self._firsts():
             names = self._names_of(file) if file is not None else None
             key = None if not self._options.delimited or self._options.header in (NO_HEADERS, COMBINE) else tuple(names or ())
             if key not in by_names:
@@ -91,9 +93,15 @@ class _TextScan:
             numbers.append(by_names[key])
         if not self._passes:
             self._passes.append(TypePass(self._options) if self._options.delimited else JsonTypePass())
+        if self._survey.joined:
+            numbers = [0] * len(self._first)
         if self._options.header == COMBINE and self._options.delimited:
             self._combine_headers()
         return numbers
+
+    def _firsts(self) -> list[Any]:
+        """The files that name the columns: one for each input, or one for all places of a dataset."""
+        return [file for file in self._first if file is not None] if self._survey.joined else self._first
 
     def _names_of(self, file: Any) -> list[str] | None:
         if not self._has_header(file):
@@ -208,7 +216,7 @@ class _TextScan:
 class _ParquetScan:
     """Columns from the footers; whether a column is ever null from their statistics."""
 
-    def __init__(self, files: Sequence[Any]) -> None:
+    def __init__(self, files: Sequence[Any], *, joined: bool) -> None:
         self.complete = True
         self.schema_of_input: list[int] = []
         self._schemas: list[Any] = []
@@ -218,7 +226,7 @@ class _ParquetScan:
             table = open_parquet(file)
             try:
                 while len(self.schema_of_input) <= file.input:
-                    number = by_names.setdefault(tuple(table.schema.names), len(self._schemas))
+                    number = by_names.setdefault(() if joined else tuple(table.schema.names), len(self._schemas))
                     if number == len(self._schemas):
                         self._schemas.append(_decoded(table.schema))
                         self._never_null.append(set(table.schema.names))

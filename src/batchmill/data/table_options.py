@@ -5,7 +5,7 @@ Read by worker processes: standard library only, Python 3.9.
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any, Mapping, Optional
 
 from batchmill.errors import SettingError
 
@@ -29,13 +29,16 @@ class TableOptions:
     """
 
     __slots__ = (
+        "column_types",
         "empty_as_string",
         "encoding",
         "format",
         "header",
         "include_path",
         "infer_column_types",
+        "invalid_lines",
         "partition_format",
+        "partitioned",
         "separator",
         "support_multi_line",
         "unparsable",
@@ -54,6 +57,9 @@ class TableOptions:
         include_path: bool = False,
         unparsable: str = "fail",
         partition_format: Optional[str] = None,
+        column_types: Optional[Mapping[str, Mapping[str, Any]]] = None,
+        invalid_lines: str = "error",
+        partitioned: Optional[Mapping[str, Any]] = None,
     ) -> None:
         if separator is None:
             separator = "\t" if format == "tsv" else ","
@@ -70,6 +76,12 @@ class TableOptions:
         self.include_path = include_path
         self.unparsable = unparsable
         self.partition_format = partition_format
+        self.column_types = column_types or {}
+        """The columns whose types the user chose, see `data.chosen_types`."""
+        self.invalid_lines = invalid_lines
+        """Of JSON lines that are no objects: ``error`` fails them by name, ``drop`` leaves them out."""
+        self.partitioned = partitioned
+        """What `data.partition_folder` says about folders that stand for key columns."""
 
     @property
     def delimited(self) -> bool:

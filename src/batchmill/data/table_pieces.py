@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from batchmill.data.compressed import is_compressed
 from batchmill.data.parquet import ParquetTable
+from batchmill.data.row_operations import RowOperations, advanced
 from batchmill.data.row_slices import whole_lines
 from batchmill.data.table_file import open_parquet, open_text
 from batchmill.data.table_options import TableOptions
@@ -21,28 +22,47 @@ from batchmill.storage.files import open_binary
 PIECE = 8 * 1024 * 1024
 
 Task = Callable[[TableReader], TableSlice]
+T = TypeVar("T")
 
 
 def read_in_pieces(header: dict[str, Any], files: Sequence[Any], threads: int) -> Iterator[tuple[int, TableSlice]]:
-    """Position of the file among ``files`` and rows, in the order of the input; pieces are read ahead by ``threads``."""
-    ungrouped = {**header, "cut": "blocks", "grouped": None}
-    readers = [TableReader(ungrouped, open_remote=open_binary) for _ in range(threads)]
-    free = deque(readers)
-    waiting: deque[tuple[int, Future[TableSlice]]] = deque()
+    """Position of the file among ``files`` and rows, in the order of the input; pieces are read ahead by ``threads``.
 
-    def run(task: Task) -> TableSlice:
+    The operations of the header are applied. Nothing is read behind the last row that a take leaves.
+    """
+    ungrouped = {**header, "cut": "blocks", "grouped": None, "positions": None}
+    operations = RowOperations(header.get("operations") or [])
+    readers = [TableReader(ungrouped, open_remote=open_binary) for _ in range(threads)]
+    starts = operations.beginning
+    for position, (piece, reader) in read_ahead(_tasks(header, files), readers):
+        if operations.positional:
+            if operations.exhausted(starts):
+                return
+            piece, counts = reader.operate(piece, files[position].input, starts)
+            starts = advanced(starts, counts)
+        elif operations:
+            piece, _ = reader.operate(piece, files[position].input, ())
+        yield position, piece
+
+
+def read_ahead(tasks: Iterator[tuple[T, Task]], readers: Sequence[TableReader]) -> Iterator[tuple[T, tuple[TableSlice, TableReader]]]:
+    """What the tasks read, in their order, with the reader that did; as many threads as readers work ahead. Closes the readers."""
+    free = deque(readers)
+    waiting: deque[tuple[T, Future[tuple[TableSlice, TableReader]]]] = deque()
+
+    def run(task: Task) -> tuple[TableSlice, TableReader]:
         reader = free.popleft()
         try:
-            return task(reader)
+            return task(reader), reader
         finally:
             free.append(reader)
 
     try:
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(len(readers)) as pool:
             try:
-                for position, task in _tasks(header, files):
-                    waiting.append((position, pool.submit(run, task)))
-                    while len(waiting) > threads:
+                for key, task in tasks:
+                    waiting.append((key, pool.submit(run, task)))
+                    while len(waiting) > len(readers):
                         first, future = waiting.popleft()
                         yield first, future.result()
                 while waiting:
@@ -78,7 +98,7 @@ def _row_groups(file: Any) -> list[tuple[int, int]]:
 
 def _range_task(file: Any, start: int, stop: int) -> Task:
     plan = SimpleNamespace(items=(0,), input=file.input, start=start, stop=stop, rows=None, keys=None)
-    return lambda reader: reader.read(plan, lambda _: file)
+    return lambda reader: reader.read_all(plan, lambda _: file)
 
 
 def _text_tasks(header: dict[str, Any], options: TableOptions, file: Any) -> Iterator[Task]:

@@ -9,16 +9,19 @@ import base64
 import os
 import threading
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any, Callable, Optional, Union
+from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Union
 
+from batchmill.data.chosen_types import convert_chosen
 from batchmill.data.decoded_text import Utf8Text
 from batchmill.data.delimited import DelimitedParser
 from batchmill.data.grouped_table import GroupedTable
 from batchmill.data.json_lines import JsonLinesParser
 from batchmill.data.parquet import ParquetTable, conform
 from batchmill.data.parsed_rows import Parsed
-from batchmill.data.path_columns import PATH, path_values
+from batchmill.data.path_columns import PATH, all_columns, path_values
+from batchmill.data.row_operations import RowOperations, compiled
 from batchmill.data.row_places import row_places
+from batchmill.data.row_positions import RowPositions
 from batchmill.data.table_options import COMBINE, FIRST_ONLY, NO_HEADERS, TableOptions
 from batchmill.data.table_slice import TableSlice
 from batchmill.data.text_blocks import Block
@@ -42,13 +45,20 @@ class TableReader:
         self.options = TableOptions.from_dict(header["options"])
         self._header = header
         self._schemas = [_Schema(schema, self.options) for schema in header["schemas"]]
+        self._columns = [all_columns(header, number) for number in range(len(self._schemas))]
         self._blocks = header["cut"] == "blocks"
         self._open: OrderedDict[str, Opened] = OrderedDict()
         self._lock = threading.RLock()
         self._open_remote = open_remote
+        self._operations: Optional[RowOperations] = compiled(header.get("operations"))
+        self._left: list[list[str]] = []
+        self._find_columns_left()
+        self._positions: Optional[RowPositions] = None
+        if self._operations is not None and self._operations.positional and header.get("positions"):
+            self._positions = RowPositions(folder or "", header["positions"], self._operations.positional)
         self._grouped: Optional[GroupedTable] = None
         if header["grouped"]:
-            types = [self._types(self._schemas[number]) for number in header["schema_of_input"]]
+            types = [self._types_left(number) for number in header["schema_of_input"]]
             self._grouped = GroupedTable(folder or "", header["grouped"], types)
 
     def read(self, plan: Any, item_of: Callable[[int], Any]) -> TableSlice:
@@ -59,6 +69,24 @@ class TableReader:
         """
         if self._grouped is not None:
             return self._grouped.read(plan.input, plan.start, plan.stop, item_of)
+        piece = self.read_all(plan, item_of)
+        if self._operations is None:
+            return piece
+        starts = self._positions.starts(plan.index) if self._positions is not None else ()
+        return self.operate(piece, plan.input, starts)[0]
+
+    def operate(self, piece: TableSlice, number: int, starts: Sequence[int]) -> tuple[TableSlice, tuple[int, ...]]:
+        """What the operations leave of a slice of input ``number``, and how many rows reached each positional one."""
+        if self._operations is None:
+            return piece, ()
+        return self._operations.apply(piece, starts, self._left[self._header["schema_of_input"][number]])
+
+    def read_all(self, plan: Any, item_of: Callable[[int], Any]) -> TableSlice:
+        """The rows of a mini-batch before the operations of its dataset.
+
+        Raises:
+            ReadError: it cannot be read at all.
+        """
         item = item_of(plan.items[0])
 
         def read(opened: Opened) -> TableSlice:
@@ -97,6 +125,8 @@ class TableReader:
         with self._lock:
             if self._grouped is not None:
                 self._grouped.close()
+            if self._positions is not None:
+                self._positions.close()
             while self._open:
                 self._open.popitem()[1].close()
 
@@ -148,8 +178,8 @@ class TableReader:
         if parsed.failed:
             places = row_places(file, block, self.options)
             failed = [(f.row, f.error_class, f"{places.place(item.path, f.row)}: {f.message}") for f in parsed.failed]
-        table = self._with_path_columns(parsed.table, item, parsed.rows - len(parsed.failed))
-        return TableSlice(table, self._types(schema), parsed.rows, failed, describe, parsed.nulled)
+        table, lost = self._completed(parsed.table, item, parsed.rows - len(parsed.failed))
+        return TableSlice(table, self._types(item), parsed.rows, failed, describe, parsed.nulled + lost, dropped=parsed.dropped)
 
     def _block(self, file: TextFile, plan: Any) -> Block:
         return file.block(plan.start, plan.stop) if self._blocks else file.lines(plan.start or 0, plan.stop)
@@ -160,21 +190,44 @@ class TableReader:
         schema = self._schemas[self._header["schema_of_input"][item.input]]
         begin = plan.start
         table = conform(file.read(begin, plan.stop, schema.present(file.schema.names)), schema.arrow)
-        return TableSlice(
-            self._with_path_columns(table, item, plan.stop - begin),
-            self._types(schema),
-            plan.stop - begin,
-            [],
-            lambda row: f"{item.path}:row {begin + row + 1}",
-        )
+        table, lost = self._completed(table, item, plan.stop - begin)
+        return TableSlice(table, self._types(item), plan.stop - begin, [], lambda row: f"{item.path}:row {begin + row + 1}", lost)
 
-    # --- columns that come from the path ----------------------------------------------------------------------------------------
+    # --- columns that do not come from the file ---------------------------------------------------------------------------------
 
-    def _types(self, schema: _Schema) -> list[str]:
-        extra = [""] * len(self._header["path_columns"])
-        if self.options.format == "parquet":
-            return [*([""] if self.options.include_path else []), *schema.types, *extra]
-        return [*extra, *([""] if self.options.include_path else []), *schema.types]
+    def _types(self, item: Any) -> list[str]:
+        return [column["type"] for column in self._columns[self._header["schema_of_input"][item.input]]]
+
+    def _types_left(self, number: int) -> list[str]:
+        left = set(self._left[number])
+        return [column["type"] for column in self._columns[number] if column["name"] in left]
+
+    def _find_columns_left(self) -> None:
+        """Which columns the operations leave; of Parquet files, no others are read but those that filters look at."""
+        for number, columns in enumerate(self._columns):
+            names = [column["name"] for column in columns]
+            if self._operations is None or not self._schemas[number].names:  # no columns: no file holds anything
+                self._left.append(names)
+                continue
+            self._left.append(self._operations.columns(names))
+            if self.options.format == "parquet":
+                schema = self._schemas[number]
+                unneeded = set(schema.names) - set(self._operations.needed(names))
+                schema.prune(unneeded)
+                self._columns[number] = [column for column in columns if column["name"] not in unneeded]
+
+    def _completed(self, table: pa.Table, item: Any, rows: int) -> tuple[pa.Table, int]:
+        """The table with the columns of its path and the types that the user chose, and how many values that made null."""
+        table = self._with_path_columns(table, item, rows)
+        lost = 0
+        if self.options.column_types:
+            for n, column in enumerate(self._columns[self._header["schema_of_input"][item.input]]):
+                if "read_as" in column:
+                    choice = self.options.column_types[column["name"]]
+                    converted, wrong = convert_chosen(table.column(n), choice, column["type"], column["read_as"])
+                    table = table.set_column(n, column["name"], converted)
+                    lost += wrong
+        return table, lost
 
     def _with_path_columns(self, table: pa.Table, item: Any, rows: int) -> pa.Table:
         """Azure ML: Path comes first; columns of a partition format first for text, last for Parquet."""
@@ -199,7 +252,7 @@ class _Schema:
 
     def __init__(self, header: dict[str, Any], options: TableOptions) -> None:
         self.names = [column["name"] for column in header["columns"]]
-        self.types = [column["type"] for column in header["columns"]]
+        self.types = [column.get("read_as", column["type"]) for column in header["columns"]]
         self._options = options
         self._by_name = {name: n for n, name in enumerate(self.names)}
         self._parsers: dict[tuple[int, ...], DelimitedParser] = {}
@@ -209,6 +262,14 @@ class _Schema:
             import pyarrow as pa
 
             self.arrow = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(header["arrow"])))
+
+    def prune(self, unneeded: set[str]) -> None:
+        """Leave these columns out (of Parquet files)."""
+        import pyarrow as pa
+
+        kept = [n for n, name in enumerate(self.names) if name not in unneeded]
+        self.names, self.types = [self.names[n] for n in kept], [self.types[n] for n in kept]
+        self.arrow = pa.schema([self.arrow.field(n) for n in kept])
 
     def present(self, names: list[str]) -> list[str]:
         """Columns of the schema that a file has."""

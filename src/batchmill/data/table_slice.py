@@ -20,10 +20,12 @@ FailedRow = tuple[int, str, str]
 class TableSlice:
     """``rows`` counts all rows of the slice, ``failed`` names those that cannot be read, ``nulled`` counts cells made null.
 
-    ``whole`` makes the frame of all readable rows where there is a quicker way than from ``table``.
+    ``dropped`` counts lines that are no rows because they were to be left out (``invalid_lines="drop"``). ``whole`` makes the frame of
+    all readable rows where there is a quicker way than from ``table``. ``numbers`` are the places of the rows among ``read`` rows of
+    the slice, where operations took some away.
     """
 
-    __slots__ = ("_describe", "_failed_rows", "_table", "_types", "_whole", "failed", "nulled", "rows")
+    __slots__ = ("_describe", "_failed_rows", "_table", "_whole", "dropped", "failed", "nulled", "numbers", "read", "rows", "types")
 
     def __init__(
         self,
@@ -34,12 +36,16 @@ class TableSlice:
         describe: Callable[[int], str],
         nulled: int = 0,
         whole: Optional[Callable[[], pd.DataFrame]] = None,
+        dropped: int = 0,
     ) -> None:
         self.rows = rows
         self.failed = failed
         self.nulled = nulled
+        self.dropped = dropped
+        self.numbers: Any = None
+        self.read = rows
+        self.types = types
         self._table = table
-        self._types = types
         self._failed_rows = [entry[0] for entry in failed]
         self._describe = describe
         self._whole = whole
@@ -61,7 +67,7 @@ class TableSlice:
             return _rows_without_columns(end - begin)
         if begin or end < table.num_rows:
             table = table.slice(begin, end - begin)
-        return to_frame(table, self._types)
+        return to_frame(table, self.types)
 
     def describe(self, row: int) -> str:
         """Where row ``row`` of the slice comes from: ``path:line 17`` or ``path:row 17``."""

@@ -75,7 +75,10 @@ class TypePass:
     def _add(self, name: str) -> int:
         if name not in self._by_name:
             self._by_name[name] = len(self._columns)
-            self._columns.append(_Column(name, nulls=self._seen_rows))
+            column = _Column(name, nulls=self._seen_rows)
+            if name in self._options.column_types:  # read as text, converted afterwards
+                column.kind, column.settled = "str", True
+            self._columns.append(column)
         return self._by_name[name]
 
     def _widen(self, layout: list[int], width: int) -> None:

@@ -1,0 +1,189 @@
+"""The operations of a table dataset, applied where its slices are read: which rows stay, and which columns.
+
+Filters and column choices look at one slice alone. *Positional* operations (take, skip, sample, split) ask for the number of a row
+among all that reach them, so a slice must be told how many rows of earlier slices did: its *starts*, one number for each of them.
+
+A row that cannot be read passes every filter (nobody knows what it holds) and counts as a row, so that it fails by name.
+Read by worker processes: standard library only at import, Python 3.9.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
+
+from batchmill.data.row_filter import RowFilter
+from batchmill.data.table_slice import TableSlice
+from batchmill.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Operation = Mapping[str, Any]
+
+TAKE, SKIP, SAMPLE, SPLIT, FILTER, KEEP, DROP = "take", "skip", "sample", "split", "filter", "keep_columns", "drop_columns"
+POSITIONAL = frozenset({TAKE, SKIP, SAMPLE, SPLIT})
+_GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_WORD = 2**64 - 1
+
+
+class RowOperations:
+    """The operations of a definition in their order.
+
+    >>> two = RowOperations([{"op": "skip", "count": 1}, {"op": "take", "count": 2}])
+    >>> alive, counts = two.survivors(5, [], None, (0, 0))
+    >>> alive.tolist(), counts
+    ([False, True, True, False, False], (5, 4))
+    """
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self._operations = operations
+        self._filters = [RowFilter(one["expression"]) if one["op"] == FILTER else None for one in operations]
+        self._places = [n for n, one in enumerate(operations) if one["op"] in POSITIONAL]
+        self.positional = len(self._places)
+        """How many numbers the starts of a slice have."""
+        self.filters = any(one is not None for one in self._filters)
+        """True where some rows can only be counted once they are read."""
+        self.beginning: tuple[int, ...] = (0,) * self.positional
+        """The starts of the first slice."""
+
+    def __bool__(self) -> bool:
+        return bool(self._operations)
+
+    # --- columns ----------------------------------------------------------------------------------------------------------------
+
+    def columns(self, names: Sequence[str]) -> list[str]:
+        """The columns that are left of ``names``, in the order of the table.
+
+        Raises:
+            InputError: an operation names a column that is not there (any more).
+        """
+        left = list(names)
+        for one, row_filter in zip(self._operations, self._filters):
+            wanted = row_filter.columns if row_filter is not None else one.get("columns", [])
+            missing = [name for name in wanted if name not in left]
+            if missing:
+                known = ", ".join(left[:20])
+                raise InputError(f"The dataset has no column {missing[0]!r}, which {one['op']} names.", cure=f"Its columns are: {known}.")
+            if one["op"] == KEEP:
+                left = [name for name in left if name in wanted]
+            elif one["op"] == DROP:
+                left = [name for name in left if name not in wanted]
+        return left
+
+    def needed(self, names: Sequence[str]) -> list[str]:
+        """The columns that must be read of ``names``: those that are left, and those that filters look at."""
+        wanted = {*self.columns(names), *(name for one in self._filters if one is not None for name in one.columns)}
+        return [name for name in names if name in wanted]
+
+    # --- rows -------------------------------------------------------------------------------------------------------------------
+
+    def survivors(self, rows: int, failed: Sequence[int], table: Any, starts: Sequence[int]) -> tuple[Any, tuple[int, ...]]:
+        """Which of ``rows`` rows stay (a numpy array), and how many reached each positional operation.
+
+        ``failed`` are those that could not be read, ``table`` is a pair of the others (Arrow) and their column types, or None where
+        there are no filters.
+        """
+        import numpy as np
+
+        alive = np.ones(rows, bool)
+        readable = np.ones(rows, bool)
+        readable[list(failed)] = False
+        counts: list[int] = []
+        for n, one in enumerate(self._operations):
+            row_filter = self._filters[n]
+            if row_filter is not None:
+                alive[readable] &= row_filter.mask(*table)
+            elif one["op"] in POSITIONAL:
+                at = np.flatnonzero(alive)
+                numbers = np.arange(starts[len(counts)], starts[len(counts)] + len(at), dtype=np.uint64)
+                counts.append(len(at))
+                alive[at] = _kept(one, numbers, n)
+        return alive, tuple(counts)
+
+    def apply(self, piece: TableSlice, starts: Sequence[int], left: Sequence[str]) -> tuple[TableSlice, tuple[int, ...]]:
+        """What is left of a slice, with the columns ``left``, and how many rows reached each positional operation."""
+        import numpy as np
+
+        table, types = piece.arrow, piece.types
+        positions = [entry[0] for entry in piece.failed]
+        alive, counts = self.survivors(piece.rows, positions, (table, types), starts)
+        order = np.flatnonzero(alive)
+        if len(order) < piece.rows:
+            readable = np.ones(piece.rows, bool)
+            readable[positions] = False
+            table = _filtered(table, alive[readable])
+        types = [types[table.column_names.index(name)] for name in left]
+        table = table.select(left)
+        failed = [(int(np.searchsorted(order, row)), kind, words) for row, kind, words in piece.failed if alive[row]]
+        describe = piece.describe
+        result = TableSlice(table, types, len(order), failed, lambda row: describe(int(order[row])), piece.nulled, dropped=piece.dropped)
+        result.numbers, result.read = order, piece.rows
+        return result, counts
+
+    # --- positions --------------------------------------------------------------------------------------------------------------
+
+    def exhausted(self, starts: Sequence[int]) -> bool:
+        """True where no later row can stay: some take has all its rows."""
+        return any(self._operations[n]["op"] == TAKE and starts[k] >= self._operations[n]["count"] for k, n in enumerate(self._places))
+
+    def passes_over(self, starts: Sequence[int], counts: Sequence[int]) -> bool:
+        """True for a slice that lies before the first row: some skip is not done behind it."""
+        for k, n in enumerate(self._places):
+            skipped = self._operations[n]["count"] if self._operations[n]["op"] == SKIP else 0
+            if starts[k] < skipped and starts[k] + counts[k] <= skipped:
+                return True
+        return False
+
+
+def advanced(starts: Sequence[int], counts: Sequence[int]) -> tuple[int, ...]:
+    """The starts of the slice behind one with these counts."""
+    return tuple(start + count for start, count in zip(starts, counts))
+
+
+def _kept(operation: Operation, numbers: Any, place: int) -> Any:
+    """Which of the rows with these numbers a positional operation takes; ``place`` keeps equal seeds of two operations apart."""
+    kind = operation["op"]
+    if kind == TAKE:
+        return numbers < operation["count"]
+    if kind == SKIP:
+        return numbers >= operation["count"]
+    chance = chances(numbers, operation["seed"], place)
+    if kind == SAMPLE:
+        return chance < operation["probability"]
+    return (chance >= operation["from"]) & (chance < operation["to"])
+
+
+def chances(numbers: Any, seed: int, place: int = 0) -> Any:
+    """A number in [0, 1) for each of these numbers (numpy, unsigned): always the same, and evenly spread (SplitMix64).
+
+    >>> import numpy as np
+    >>> chances(np.arange(3, dtype=np.uint64), 1).round(3).tolist()
+    [0.569, 0.746, 0.913]
+    """
+    import numpy as np
+
+    with np.errstate(over="ignore"):
+        state = np.uint64(_mixed((seed + 1) * _GOLDEN + place & _WORD)) + (numbers + np.uint64(1)) * np.uint64(_GOLDEN)
+        state = (state ^ (state >> np.uint64(30))) * np.uint64(_MIX_1)
+        state = (state ^ (state >> np.uint64(27))) * np.uint64(_MIX_2)
+        state ^= state >> np.uint64(31)
+    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _mixed(state: int) -> int:
+    state = (state ^ (state >> 30)) * _MIX_1 & _WORD
+    state = (state ^ (state >> 27)) * _MIX_2 & _WORD
+    return state ^ (state >> 31)
+
+
+def _filtered(table: pa.Table, keep: Any) -> pa.Table:
+    import pyarrow as pa
+
+    if table.num_columns:
+        return table.filter(pa.array(keep))
+    return table.slice(0, int(keep.sum()))
+
+
+def compiled(operations: Optional[Sequence[Operation]]) -> Union[RowOperations, None]:
+    """The operations of a table header; None where there are none."""
+    return RowOperations(operations) if operations else None
