@@ -43,7 +43,7 @@ from batchmill.worker.plan_file import PlanFile
 from batchmill.worker.slots import in_flight
 
 if TYPE_CHECKING:
-    from batchmill.workspace.interpreter import Interpreter
+    from batchmill.workspace.environment_preparation import Interpreter
 
 SHUTDOWN_SECONDS = 30.0
 INIT_FACTOR, INIT_SECONDS = 3, 30.0
@@ -167,8 +167,14 @@ class Coordinator:
     def find_interpreter(self) -> None:
         """The environment that the run names, built if need be, and the models that it names, at hand."""
         tables = self.plan.header["kind"] == "table"
-        self._interpreter = self.names.interpreter(needs_tables=tables, announce=self.progress.announce)
+        found = self._interpreter = self.names.interpreter(needs_tables=tables, announce=self.progress.announce)
         self.names.fetch_models(self.progress.announce)
+        warnings = found.warnings if found is not None and self.epoch == 1 else []
+        for text in warnings:
+            self.progress.announce(text)
+        with self.ledger.transaction():
+            for text in warnings:
+                self.ledger.add_warning(text)
 
     def data_places(self) -> list[Path]:
         """Local inputs and the output: they may lie beside the script, but are no part of it."""
@@ -326,6 +332,7 @@ class Coordinator:
         settings, folder = self.settings, self.folder
         found = self._interpreter
         environment = {**(found.variables if found is not None else {}), **settings.environment_variables}
+        hidden = tuple(name for name, value in environment.items() if not value and name not in settings.environment_variables)
         workers = settings.workers or gpu_count(environment) or max(1, usable_cores() // settings.nodes)
         original = Path(self.description["script"])
         script = source / original.relative_to(self.source_folder() or original.parent)
@@ -353,6 +360,7 @@ class Coordinator:
             shutdown_timeout=SHUTDOWN_SECONDS,
             python=found.python if found is not None else sys.executable,
             environment=environment,
+            hidden=hidden,
             profiling_module=settings.profiling_module,
             resource_monitor_interval=float(settings.resource_monitor_interval),
         )

@@ -503,5 +503,6 @@ def worker_environment(config: NodeConfig) -> dict[str, str]:
         AZ_BATCHAI_JOB_TEMP=str(config.run_folder / "work"),
     )
     environment.update(config.environment)
+    environment = {name: value for name, value in environment.items() if name not in config.hidden}
     environment.setdefault(COUNT_VARIABLE, str(gpu_count(environment)))
     return environment

@@ -177,6 +177,8 @@ class NodeConfig:
     shutdown_timeout: float
     python: str
     environment: dict[str, str] = field(default_factory=dict)
+    hidden: tuple[str, ...] = ()
+    """Variables that the workers must not inherit: they would lead their interpreter to the packages of another."""
     profiling_module: str | None = None
     resource_monitor_interval: float = 600.0
     memory_limit: int | None = None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from batchmill.data.definition import Definition
     from batchmill.parallel_run.ledger import Ledger
     from batchmill.settings import RunSettings
-    from batchmill.workspace.interpreter import Interpreter
+    from batchmill.workspace.environment_preparation import Interpreter
     from batchmill.workspace.workspace import Workspace
 
 DATASET, DATASTORE = "dataset:", "datastore://"
@@ -106,15 +106,19 @@ class Names:
 
     def _bind_models(self) -> None:
         for text in self._settings.models:
+            from batchmill.workspace.model_lookup import resolve_model
+
             name, _, version = text.partition(":")
             if name not in self._bound["models"]:
-                self.model(name, version or None)
+                asset = resolve_model(self.workspace, name, version or None)
+                self._bound["models"] = {**self._bound["models"], name: asset.version}
 
     def _bind_environment(self) -> None:
         if self._settings.environment is not None and self._bound["environment"] is None:
-            from batchmill.workspace.interpreter import find_environment
+            from batchmill.workspace.registered_environment import find_environment, split_name
 
-            self._bound["environment"] = find_environment(self.workspace, self._settings.environment)
+            asset = find_environment(self.workspace, *split_name(self._settings.environment))
+            self._bound["environment"] = {"name": asset.name, "version": asset.version}
 
     # --- what the names stand for -------------------------------------------------------------------------------------------------
 
@@ -132,35 +136,32 @@ class Names:
         found = {text: Definition.from_dict(entry["definition"]) for text, entry in self._bound["datasets"].items()}
         return {text: physical_definition(definition, self.workspace) for text, definition in found.items()}
 
-    def model(self, name: str, version: str | int | None = None) -> Any:
-        """The model of that name; its first resolution without a version binds."""
-        from batchmill.workspace.model import resolve_model
-
-        bound = self._bound["models"].get(name)
-        asset = resolve_model(self.workspace, name, version if version is not None else bound)
-        if bound is None:
-            self._bound["models"] = {**self._bound["models"], name: asset.version}
-            self._keep()
-        return asset
-
     def interpreter(self, *, needs_tables: bool, announce: Callable[[str], None]) -> Interpreter | None:
-        """The interpreter of the environment that the run names, built if need be; None: this one."""
-        if self._bound["environment"] is None:
-            return None
-        from batchmill.workspace.interpreter import prepare_environment
+        """The interpreter of the environment that the run names, built if need be; None: this one.
 
-        return prepare_environment(
-            self.workspace, self._bound["environment"], self._settings.environments, needs_tables=needs_tables, announce=announce
-        )
+        Raises:
+            EnvironmentBuildError: it cannot be built or used.
+        """
+        bound = self._bound["environment"]
+        if bound is None:
+            return None
+        from batchmill.workspace.environment_preparation import prepare_environment
+
+        named = f"{bound['name']}:{bound['version']}"
+        policy = self._settings.environments
+        return prepare_environment(self.workspace, named, policy, needs_tables=needs_tables, announce=announce, folder=self._folder)
 
     def fetch_models(self, announce: Callable[[str], None]) -> None:
-        """Bring the models that the run names to this machine, before the clocks of the workers tick."""
-        for text in self._settings.models:
-            from batchmill.workspace.model import fetch_model
+        """Bring the models that the run names to this machine, before the clocks of the workers tick.
 
-            asset = self.model(text.partition(":")[0])
-            announce(f"Fetching model {asset.name}:{asset.version}.")
-            fetch_model(self.workspace, asset)
+        Raises:
+            BatchmillError: one cannot be fetched.
+        """
+        for text in self._settings.models:
+            name = text.partition(":")[0]
+            version = self._bound["models"][name]
+            announce(f"Model {name}:{version}")
+            self.answer({"kind": "model", "name": name, "version": version})
 
     # --- what workers ask ---------------------------------------------------------------------------------------------------------
 
