@@ -6,29 +6,20 @@ import math
 import os
 from pathlib import Path
 
+from batchmill.parallel_run import cgroup
+
 
 def usable_cores() -> int:
     """At least 1."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
-    return max(1, min(cores, math.floor(quota)) if quota is not None and quota >= 1 else 1 if quota is not None else cores)
+    return cores if quota is None else max(1, min(cores, math.floor(quota)))
 
 
 def _quota() -> float | None:
-    """Cores that the cgroup's quota grants, None where there is no quota."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            found.append(_v2(Path("/sys/fs/cgroup") / path.lstrip("/")))
-        elif "cpu" in controllers.split(","):
-            found.append(_v1(Path("/sys/fs/cgroup/cpu") / path.lstrip("/")))
-    quotas = [quota for quota in found if quota is not None]
-    return min(quotas) if quotas else None
+    """Cores that the cgroups' quotas grant, None where there is no quota. A parent's quota counts as well as the own one."""
+    found = [_v2(folder) if version == 2 else _v1(folder) for version, folder in cgroup.levels("cpu")]
+    return min((quota for quota in found if quota is not None), default=None)
 
 
 def _v2(folder: Path) -> float | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-CGROUP = Path("/sys/fs/cgroup")
+from batchmill.parallel_run import cgroup
+
+LIMIT_AND_USE = {1: ("memory.limit_in_bytes", "memory.usage_in_bytes"), 2: ("memory.max", "memory.current")}
 NO_LIMIT = 1 << 60
 
 
@@ -19,34 +21,19 @@ def usable_memory() -> int:
 
 def _left_in_cgroup() -> int | None:
     """Limit minus use, None without a limit. A parent's limit counts as well as the own one."""
+    found = [_left(folder, *LIMIT_AND_USE[version]) for version, folder in cgroup.levels("memory")]
+    return min((left for left in found if left is not None), default=None)
+
+
+def _left(folder: Path, limit: str, use: str) -> int | None:
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return None
-    found = []
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            found += _levels(CGROUP, path, "memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            found += _levels(CGROUP / "memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes")
-    return min(found) if found else None
-
-
-def _levels(root: Path, path: str, limit: str, use: str) -> list[int]:
-    found = []
-    folder = root / path.lstrip("/")
-    while True:
-        try:
-            allowed = (folder / limit).read_text().strip()
-            if allowed != "max" and int(allowed) < NO_LIMIT:
-                # Cached file pages count as use, but give way to processes.
-                found.append(int(allowed) - int((folder / use).read_text()) + _reclaimable(folder))
-        except (OSError, ValueError):
-            pass  # this level has no such controller
-        if folder == root or root not in folder.parents:
-            return found
-        folder = folder.parent
+        allowed = (folder / limit).read_text().strip()
+        if allowed == "max" or int(allowed) >= NO_LIMIT:
+            return None
+        # Cached file pages count as use, but give way to processes.
+        return int(allowed) - int((folder / use).read_text()) + _reclaimable(folder)
+    except (OSError, ValueError):
+        return None  # this level has no such controller
 
 
 def _reclaimable(folder: Path) -> int:
