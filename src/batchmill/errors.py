@@ -10,6 +10,7 @@ BatchmillError
 │   ├── SnapshotError          the script's folder cannot be copied into the run folder
 │   ├── OutputError            the output folder cannot be used
 │   │   └── OutputBusyError    another run holds the output folder
+│   ├── EnvironmentBuildError  the environment of the script cannot be built, or not as it is asked for
 │   ├── RegistryError          the database of the workspaces cannot be used
 │   ├── SecretError            a secret cannot be sealed or read
 │   ├── AssetNotFoundError     the workspace has nothing of that kind and name
@@ -88,6 +89,10 @@ class OutputError(UsageError):
 
 class OutputBusyError(OutputError):
     """Another run holds the output folder."""
+
+
+class EnvironmentBuildError(UsageError):
+    """The environment of the script cannot be built, or not as it is asked for."""
 
 
 class RegistryError(UsageError):

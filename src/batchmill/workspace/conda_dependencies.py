@@ -1,4 +1,4 @@
-"""`CondaDependencies`: Python version, conda packages and pip packages of an environment (Azure ML: ``azureml.core.conda_dependencies``)."""
+"""`CondaDependencies`: Python, conda packages and pip packages of an environment (Azure ML: ``azureml.core.conda_dependencies``)."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class CondaDependencies:
         """``3.10.18``; None where no Python version is named."""
         for item in self._dependencies:
             if isinstance(item, str) and conda_name(item) == self.PYTHON_PREFIX:
-                return item.partition("::")[2].removeprefix("python").lstrip("= ") if "::" in item else item[6:].lstrip("= ") or None
+                return item.strip().rpartition("::")[2][len(self.PYTHON_PREFIX) :].lstrip("= ") or None
         return None
 
     def set_pip_option(self, pip_option: str) -> None:
@@ -310,9 +310,10 @@ def _checked(content: Any, what: str) -> dict[str, Any]:
     if not isinstance(dependencies, list):
         raise UserErrorException(f"'dependencies' of {what[:1].lower()}{what[1:]} is no list.")
     for item in dependencies:
-        section = item.get("pip") if isinstance(item, dict) and set(item) == {"pip"} else None
-        if isinstance(section, list) and all(isinstance(line, str) for line in section):
-            continue
+        if isinstance(item, dict) and set(item) == {"pip"}:
+            item["pip"] = item["pip"] or []
+            if isinstance(item["pip"], list) and all(isinstance(line, str) for line in item["pip"]):
+                continue
         if not isinstance(item, str):
             raise UserErrorException(f"{what} has the dependency {item!r}, which is neither a conda package nor a 'pip' list of texts.")
     return content
