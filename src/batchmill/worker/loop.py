@@ -87,6 +87,8 @@ class Worker:
         answer_with(Questions(channel, self._slots, config["slot"]).ask)
         self._open_part(config["part"])
         self._logs = [lift(os.dup(1)), lift(os.dup(2))]
+        self._printed_so_far = (0, 0)
+        """How far the last mini-batch of the lease had printed: the next one begins there."""
         self._append = config["output_action"] == "append_row"
         self._header = bool(config["with_header"])
         self._pid = os.getpid()
@@ -196,6 +198,7 @@ class Worker:
         known = message.get("unreadable") or {}
         delivery = Delivery(lease, first, self._offset)
         told = time.monotonic()
+        self._printed_so_far = self._printed()
         void = self._base + slot_fields.VOID
         view = self._view
         for mini_batch in range(first, first + count):
@@ -224,6 +227,7 @@ class Worker:
             self._channel.send({"m": "returned", "lease": message["lease"], "first": message["mb"], "count": 1})
             return
         delivery = Delivery(message["lease"], message["mb"], self._offset, piece)
+        self._printed_so_far = self._printed()
         self._mark(slot_fields.PIECE_COUNT, piece[1])
         self._mark(slot_fields.PIECE_FIRST, piece[0])
         try:
@@ -247,7 +251,7 @@ class Worker:
         called = returned = clock
         part: Optional[Slice] = None
         status = "LOAD_EXCEPTION"
-        outs, errs = self._printed()
+        outs, errs = self._printed_so_far
         try:
             part = self._source.read(mini_batch, piece[0], piece[1], known) if piece else self._source.read(mini_batch, 0, None, known)
             if following is not None:
@@ -276,7 +280,7 @@ class Worker:
             facts = self._describe(error)  # asks the script's own exception for its text: within the bound of run()
             self._flush_streams()
             self._check_descriptors()
-            outs_now, errs_now = self._printed()
+            outs_now, errs_now = self._printed_so_far = self._printed()
             if outs_now > outs or errs_now > errs:
                 facts["printed"] = (outs, outs_now, errs, errs_now)
             view[base + slot_fields.PHASE] = slot_fields.IDLE
@@ -293,7 +297,10 @@ class Worker:
             self._write(delivery, data)
         view[base + slot_fields.RUNNING] = slot_fields.NONE
         view[base + slot_fields.FINISHED] += 1
-        ok = self._notes(delivery, mini_batch, piece, part, count, rows)
+        if count == part.items == part.given and not part.nulled and (rows is None or not rows.unencodable):
+            ok = count
+        else:
+            ok = self._notes(delivery, mini_batch, piece, part, count, rows)
         if rows is not None and rows.header is not None and delivery.bytes == 0 and data:
             delivery.header = rows.header
         delivery.count += 1
@@ -305,7 +312,7 @@ class Worker:
         delivery.packed += RECORD.pack(
             len(data), min(count, 0xFFFFFFFF), part.items, ok, zlib.crc32(data), began, time.monotonic() - clock, returned - called
         )
-        outs_now, errs_now = self._printed()
+        outs_now, errs_now = self._printed_so_far = self._printed()
         if outs_now > outs or errs_now > errs:
             delivery.spans += SPAN.pack(mini_batch, outs, outs_now, errs, errs_now)
         return True
@@ -356,10 +363,10 @@ class Worker:
     # --- bytes ------------------------------------------------------------------------------------------------------------------
 
     def _write(self, delivery: Delivery, data: bytes) -> None:
-        view = memoryview(data)
         try:
-            while view:
-                view = view[os.write(self._part, view) :]
+            written = os.write(self._part, data)
+            while written < len(data):
+                written += os.write(self._part, memoryview(data)[written:])
         except OSError as error:
             if error.errno in FULL:
                 os.ftruncate(self._part, self._offset)

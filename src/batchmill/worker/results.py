@@ -60,6 +60,8 @@ def to_rows(result: Any, *, with_header: bool = False) -> Rows:
     Raises:
         WrongResultType: the result is of no accepted type.
     """
+    if type(result) is list:
+        return _line_rows(list(map(str, result)))
     count = count_rows(result)
     if _is_instance(result, "pyarrow", "Table"):
         result = result.to_pandas()
