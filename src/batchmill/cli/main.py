@@ -22,7 +22,7 @@ def main(arguments: list[str] | None = None) -> int:
 
         return run_command(arguments)
     except BatchmillError as error:
-        show_error(str(error))
+        show_error(error.line)
         return error.exit_code
     except KeyboardInterrupt:
         show_error("Interrupted.")

@@ -25,6 +25,18 @@ AfterOption = Annotated[
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
+def command_group(help: str) -> typer.Typer:
+    """A group of commands that looks like the others."""
+    return typer.Typer(
+        help=help,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], right: Sequence[int] = ()) -> None:
     """A head in small print and a line a row; columns in ``right`` end at their right edge. Moments are shown in local time."""
     import sys

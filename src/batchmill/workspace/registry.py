@@ -135,6 +135,18 @@ class Registry(RunIndex):
         with self.database.read() as connection:
             return self._rows.names(connection, kind)
 
+    def counts(self) -> dict[str, int]:
+        """How many names of each kind are registered, and under ``run`` how many runs are known; kinds without any are left out."""
+        from sqlalchemy import func, select
+
+        from batchmill.workspace.schema import assets, runs
+
+        newest = (assets.c.workspace_id == self.workspace_id, assets.c.name.is_not(None), assets.c.newest)
+        with self.database.read() as connection:
+            found = connection.execute(select(assets.c.kind, func.count()).where(*newest).group_by(assets.c.kind)).all()
+            known = connection.execute(select(func.count()).where(runs.c.workspace_id == self.workspace_id)).scalar_one()
+        return {str(kind): int(number) for kind, number in found} | ({"run": int(known)} if known else {})
+
     def update(
         self,
         asset: Asset,

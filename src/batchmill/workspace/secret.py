@@ -18,7 +18,7 @@ VARIABLE = "BATCHMILL_SECRET_KEY"
 REFERENCE = "env:"
 SEALED = "sealed:"
 SHORTEST_PHRASE = 16
-CURE = f"Set {VARIABLE}, or put the file secret.key of the batchmill home back, as they were; else register the datastore again."
+CURE = f"Set {VARIABLE}, or put the file secret.key of the batchmill home back, as it was; else register what holds the secret again."
 
 
 class Secret:
@@ -132,7 +132,7 @@ def _fernet_of_file(path: Path) -> Fernet:
 
     try:
         if not path.exists():
-            _make_key(path)
+            make_private_file(path, Fernet.generate_key())
         if path.stat().st_mode & 0o077:
             raise SecretError(f"The key of the secrets {path} can be read by other users.", cure=f"Take that right away: chmod 600 {path}")
         return Fernet(path.read_bytes().strip())
@@ -142,16 +142,14 @@ def _fernet_of_file(path: Path) -> Fernet:
         raise SecretError(f"The key of the secrets {path} is damaged.", cure=CURE) from None
 
 
-def _make_key(path: Path) -> None:
-    """A new key, complete before it has its name; of several processes that make one at once, the first one's counts."""
-    from cryptography.fernet import Fernet
-
+def make_private_file(path: Path, content: bytes) -> None:
+    """A file that only its owner may read, complete before it has its name; of several processes that make it at once, the first counts."""
     path.parent.mkdir(parents=True, exist_ok=True)
     own = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     descriptor = os.open(own, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with open(descriptor, "wb") as file:
-            file.write(Fernet.generate_key())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         with suppress(FileExistsError):

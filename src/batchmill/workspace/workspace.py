@@ -11,18 +11,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchmill.storage.home import home
+from batchmill.workspace.abstract_datastore import FIRST_STORES
 from batchmill.workspace.catalog import Catalog, WorkspaceRecord
 from batchmill.workspace.config_file import FILE, find_config, read_config, write_config
 from batchmill.workspace.exceptions import UserErrorException, WorkspaceException
-from batchmill.workspace.registry import Registry
+from batchmill.workspace.registry import Registry, new_asset
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from batchmill.workspace.asset import Asset
     from batchmill.workspace.datastore import Datastore
     from batchmill.workspace.run_index import RegisteredRun
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
-STORES = ("workspaceblobstore", "workspacefilestore")
+FIRST_DEFAULT = "workspaceblobstore"
 DEFAULT_DATASTORE = "default_datastore"
 
 
@@ -42,9 +45,14 @@ class Workspace:
         resource_group: str | None = None,
         workspace_name: str | None = None,
         auth: Any = None,
-        **_azure: Any,
+        _location: str | None = None,
+        _disable_service_check: bool = False,
+        _workspace_id: str | None = None,
+        sku: str = "basic",
+        tags: Mapping[str, str] | None = None,
+        _cloud: str = "AzureCloud",
     ) -> None:
-        """Open a workspace (Azure ML: also takes ``_location``, ``sku``, ``tags`` and more, which change nothing).
+        """Open a workspace; all but its name changes nothing.
 
         Raises:
             UserErrorException: no name is given.
@@ -87,7 +95,11 @@ class Workspace:
         private_endpoint_auto_approval: bool = True,
         exist_ok: bool = False,
         show_output: bool = True,
-        **_azure: Any,
+        user_assigned_identity_for_cmk_encryption: str | None = None,
+        system_datastores_auth_mode: str = "accesskey",
+        v1_legacy_mode: bool | None = None,
+        *,
+        description: str | None = None,
     ) -> Workspace:
         """Make a workspace with its two datastores; with ``exist_ok`` open it where it exists. What only Azure has is accepted.
 
@@ -95,22 +107,21 @@ class Workspace:
             WorkspaceException: the name is taken, or no name of a workspace.
         """
         _check_name(name)
-        details = {"sku": sku, "tags": dict(tags or {}), "friendlyName": friendly_name or name, "description": None}
-        folder = home() / "workspaces" / name
+        details = {"sku": sku, "tags": dict(tags or {}), "friendlyName": friendly_name or name, "description": description}
         record, made = Catalog().make(
             name,
             subscription_id=subscription_id or "",
             resource_group=resource_group or "",
             location=location or "",
             details=details,
-            stores=[_local_store(store, folder / store) for store in STORES],
+            stores=[new_asset("datastore", store, definition) for store, definition in FIRST_STORES.items()],
         )
         if not made and not exist_ok:
             raise WorkspaceException(
                 f"Workspace '{name}' exists already. Open it with Workspace.get or exist_ok=True, or choose another name."
             )
         ws = Workspace.__new__(Workspace)._bind(record, auth)
-        for store in STORES:
+        for store in FIRST_STORES:
             (ws.folder / store).mkdir(parents=True, exist_ok=True)
         if show_output:
             print(f"Workspace {name} {'has been created' if made else 'exists'}: {ws.folder}")  # noqa: T201 # Azure ML prints here
@@ -210,6 +221,11 @@ class Workspace:
         return str(self._record.details.get("friendlyName") or self.name)
 
     @property
+    def created(self) -> datetime:
+        """When it was made (UTC)."""
+        return self._record.created
+
+    @property
     def description(self) -> str | None:
         return self._record.details.get("description")
 
@@ -242,9 +258,17 @@ class Workspace:
         }
 
     def update(
-        self, friendly_name: str | None = None, description: str | None = None, tags: Mapping[str, str] | None = None, **_azure: Any
+        self,
+        friendly_name: str | None = None,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        image_build_compute: str | None = None,
+        service_managed_resources_settings: Any = None,
+        primary_user_assigned_identity: str | None = None,
+        allow_public_access_when_behind_vnet: bool | None = None,
+        v1_legacy_mode: bool | None = None,
     ) -> dict[str, Any]:
-        """Change what is given; returns the details (Azure ML: also takes settings that only Azure has)."""
+        """Change name for people, description and tags as far as they are given; returns the details."""
         given = {"friendlyName": friendly_name, "description": description, "tags": None if tags is None else dict(tags)}
         details = self._record.details | {key: value for key, value in given.items() if value is not None}
         self._record = self._catalog.change(self._record, details)
@@ -302,7 +326,7 @@ class Workspace:
 
     @property
     def default_datastore_name(self) -> str:
-        return str(self.registry.setting(DEFAULT_DATASTORE) or STORES[0])
+        return str(self.registry.setting(DEFAULT_DATASTORE) or FIRST_DEFAULT)
 
     def set_default_datastore(self, name: str) -> None:
         """Choose the default datastore.
@@ -345,9 +369,3 @@ def _existing(catalog: Catalog, name: str) -> WorkspaceRecord:
 
 def _agree(ours: str, asked: str | None) -> bool:
     return not asked or not ours or ours == asked
-
-
-def _local_store(name: str, folder: Path) -> Asset:
-    from batchmill.workspace.registry import new_asset
-
-    return new_asset("datastore", name, {"type": "local", "path": str(folder)})
