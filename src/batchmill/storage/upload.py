@@ -30,10 +30,12 @@ class OutputFolder:
     's3://results/monday/rows.txt'
     """
 
-    def __init__(self, url: str, retry_timeout: float = RETRY_TIMEOUT) -> None:
-        self.location: Location = parse_location(url)
+    def __init__(self, url: str | Location, retry_timeout: float = RETRY_TIMEOUT) -> None:
+        self.location: Location = parse_location(url) if isinstance(url, str) else url
         if self.location.kind not in ("s3", "az", "gs") or self.location.pattern is not None:
-            raise OutputError(f"Results cannot be written to {self.location}.", cure="Name a folder, or an s3://, az:// or gs:// URL.")
+            raise OutputError(
+                f"Results cannot be written to {self.location}.", cure="Name a folder, or an s3://, az://, gs:// or datastore:// URL."
+            )
         self._retry_timeout = retry_timeout
 
     def url_of(self, name: str) -> str:

@@ -39,7 +39,7 @@ def test_only_places_without_credentials_are_anonymous() -> None:
 
 
 def test_a_place_that_is_not_connected_is_named() -> None:
-    with pytest.raises(StoreError, match="Datastore .photos. of workspace .home. is not connected"):
+    with pytest.raises(StoreError, match="of workspace 'home' is not connected"):
         connections.connection_of("home:photos")
 
 
