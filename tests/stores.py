@@ -11,16 +11,20 @@ import contextlib
 import hashlib
 import hmac
 import http.client
+import os
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
+
+from tests import used_secrets
 
 ROOT = Path(__file__).resolve().parents[1]
 AZURITE_VERSION = "3.35"
@@ -61,9 +65,10 @@ def answers(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def process_on(port: int, command: list[str]) -> Iterator[None]:
+def process_on(port: int, command: list[str], variables: Mapping[str, str] | None = None) -> Iterator[None]:
     """Run a server process until the block ends; it must accept connections within `START_BOUND` seconds."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    quiet: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(command, env={**os.environ, **(variables or {})}, **quiet)
     try:
         deadline = time.monotonic() + START_BOUND
         while not answers(port):
@@ -93,7 +98,7 @@ def s3_server() -> Iterator[Server]:
 
 @contextlib.contextmanager
 def azure_server() -> Iterator[Server]:
-    """Azurite: Azure Blob in memory; checks keys as the real service does."""
+    """Azurite: Azure Blob in memory; checks keys as the real service does. It has a second account, that of `tests.used_secrets`."""
     program = azurite_program()
     port = free_port()
     environment = {
@@ -102,8 +107,9 @@ def azure_server() -> Iterator[Server]:
         "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{ACCOUNT}",
     }
     options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent", "--inMemoryPersistence"]
-    with process_on(port, [str(program), *options, "--skipApiVersionCheck", "--disableTelemetry"]):
-        yield Server(port, environment, lambda name: _create_container(port, name))
+    accounts = {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY};{used_secrets.ACCOUNT}:{used_secrets.ACCOUNT_KEY}"}
+    with process_on(port, [str(program), *options, "--skipApiVersionCheck", "--disableTelemetry"], accounts):
+        yield Server(port, environment, lambda name: create_container(port, name))
 
 
 def azurite_program() -> Path:
@@ -160,12 +166,16 @@ def _accept_all(listener: socket.socket, held: list[socket.socket]) -> None:
             held.append(listener.accept()[0])
 
 
-def _create_container(port: int, name: str) -> None:
-    """Create a container (obstore cannot), signed with the account's key as Azure's Shared Key scheme asks."""
-    path, date, version = f"/{ACCOUNT}/{name}", datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"), "2021-08-06"
-    text = "PUT" + "\n" * 12 + f"x-ms-date:{date}\nx-ms-version:{version}\n/{ACCOUNT}{path}\nrestype:container"
-    signature = base64.b64encode(hmac.new(base64.b64decode(KEY), text.encode(), hashlib.sha256).digest()).decode()
-    headers = {"x-ms-date": date, "x-ms-version": version, "Authorization": f"SharedKey {ACCOUNT}:{signature}", "Content-Length": "0"}
+def create_container(port: int, name: str, account: str = ACCOUNT, key: str = KEY, *, public: bool = False) -> None:
+    """Create a container (obstore cannot), signed with the account's key as Azure's Shared Key scheme asks; anybody reads a public one."""
+    path, date, version = f"/{account}/{name}", datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"), "2021-08-06"
+    headers = {"x-ms-date": date, "x-ms-version": version}
+    if public:
+        headers["x-ms-blob-public-access"] = "container"
+    signed = "".join(f"{header}:{value}\n" for header, value in sorted(headers.items()))
+    text = f"PUT{chr(10) * 12}{signed}/{account}{path}\nrestype:container"
+    signature = base64.b64encode(hmac.new(base64.b64decode(key), text.encode(), hashlib.sha256).digest()).decode()
+    headers |= {"Authorization": f"SharedKey {account}:{signature}", "Content-Length": "0"}
     _request(port, "PUT", f"{path}?restype=container", headers)
 
 
