@@ -142,16 +142,28 @@ class BuildFolder:
 
     def remove(self) -> bool:
         """Remove it, unless a process uses or builds it; says whether it is gone."""
+        with self._alone() as alone:
+            if alone:
+                self.marker.unlink(missing_ok=True)
+                shutil.rmtree(self.path, ignore_errors=True)
+            return alone and not self.path.exists()
+
+    def busy(self) -> bool:
+        """Does a process use or build it?"""
+        with self._alone() as alone:
+            return not alone
+
+    @contextmanager
+    def _alone(self) -> Iterator[bool]:
+        """Hold both locks, if nobody else has one."""
         locks = [self._open(name) for name in ("use", "build")]
         try:
             for descriptor in locks:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            return False
+            yield False
         else:
-            self.marker.unlink(missing_ok=True)
-            shutil.rmtree(self.path, ignore_errors=True)
-            return not self.path.exists()
+            yield True
         finally:
             for descriptor in locks:
                 os.close(descriptor)

@@ -92,6 +92,20 @@ def opened(definition: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
+def shown_environment(asset: Asset) -> Environment:
+    """A registered environment without its secrets, as it may be shown; no key is needed to read it."""
+    import copy
+
+    from batchmill.workspace.environment import Environment
+
+    values = copy.deepcopy(asset.definition)
+    values["docker"]["baseImageRegistry"]["password"] = None
+    for item in (values["python"]["condaDependencies"] or {}).get("dependencies") or []:
+        if isinstance(item, dict):
+            item["pip"] = [line if isinstance(line, str) else line["shown"] for line in item["pip"]]
+    return Environment.from_dict(values | {"name": asset.name, "version": asset.version})
+
+
 def _complete(lines: list[str]) -> list[str]:
     """Files that ``-r`` names are read now: a registered environment is complete in itself."""
     from batchmill.workspace.pip_requirements import flattened
