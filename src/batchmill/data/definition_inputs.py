@@ -14,6 +14,7 @@ from batchmill.data.walk import shown
 from batchmill.errors import InputError
 from batchmill.storage.chunk import Chunk
 from batchmill.storage.location import parse_location
+from batchmill.storage.object_store import any_object
 
 AT_ONCE = 16
 """Asking a store whether a text is a file or a folder is a request: those of many sources are made together."""
@@ -52,11 +53,37 @@ def require_files(definition: Definition, text: str, count: int) -> None:
     raise InputError(f"{text} holds no files.", cure="Check the paths of the dataset; names that begin with a dot are passed over.")
 
 
+def require_sources(definition: Definition, *, retry_timeout: float = 20.0) -> None:
+    """Look whether every source is there and holds a file, and at no more than that (Azure ML: ``validate`` of the factories).
+
+    Raises:
+        InputError: one is missing, empty or cannot be read.
+    """
+
+    def check(source: str) -> None:
+        one = open_input(source, retry_timeout=retry_timeout)
+        if definition.is_file and one.file is None:
+            raise _no_file(source)
+        location = parse_location(source)
+        if one.file is None and location.remote and location.kind != "http":
+            one.require_items(any_object(location, retry_timeout=retry_timeout))
+        else:
+            one.require_items(next((len(chunk) for chunk in one.chunks()), 0))
+
+    with ThreadPoolExecutor(AT_ONCE if len(definition.sources) > 1 else 1) as threads:
+        for _ in threads.map(check, definition.sources):
+            pass
+
+
+def _no_file(source: str) -> InputError:
+    return InputError(f"The source {shown(source)} is not one file.", cure="Make the dataset without is_file.")
+
+
 def _opened(definition: Definition, include_hidden: bool, scratch: str | None, retry_timeout: float) -> Iterator[Input]:
     def opened(source: str) -> Input:
         one = open_input(source, include_hidden=include_hidden, scratch=scratch, retry_timeout=retry_timeout)
         if definition.is_file and one.file is None:
-            raise InputError(f"The source {shown(source)} is not one file.", cure="Make the dataset without is_file.")
+            raise _no_file(source)
         return one
 
     if len(definition.sources) == 1 or not any(parse_location(source).remote for source in definition.sources):

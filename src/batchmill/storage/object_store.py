@@ -248,6 +248,15 @@ def list_objects(
     yield from _chunks(rows, location)
 
 
+def any_object(location: Location, *, retry_timeout: float = RETRY_TIMEOUT) -> bool:
+    """Whether a folder or pattern holds anything that `list_objects` would list; asks for no more than it takes to find out.
+
+    Raises:
+        StoreError: the store is unreachable, unknown or refuses.
+    """
+    return next(_rows(location, False, retry_timeout, None), None) is not None
+
+
 def _single(location: Location, retry_timeout: float) -> Chunk:
     name = location.name or ""
     try:

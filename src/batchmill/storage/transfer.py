@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from batchmill.errors import DiskFullError, OutputError, ReadError, StoreError, UsageError
+from batchmill.errors import DiskFullError, ItemChangedError, OutputError, ReadError, StoreError, UsageError
 from batchmill.storage.crew import Crew
 from batchmill.storage.location import Location
 from batchmill.storage.object_store import RETRY_TIMEOUT, store_for
@@ -59,12 +59,16 @@ class Moved:
 
 @dataclass(slots=True)
 class Transfer:
-    """How files are moved to or from ``place``; ``tell`` is called after each file, in the calling thread."""
+    """How files are moved to or from ``place``; ``tell`` is called after each file, in the calling thread.
+
+    With ``ignore_missing`` files that are not there (any more) count as skipped.
+    """
 
     place: Location
     overwrite: bool = False
     retry_timeout: float = RETRY_TIMEOUT
     tell: Callable[[Moved], None] | None = None
+    ignore_missing: bool = False
     moved: Moved = field(default_factory=Moved)
 
     def send(self, files: Iterable[StoreFile]) -> Moved:
@@ -262,6 +266,10 @@ class _Fetcher(_Parts):
             return self._write(file)
         except InterruptedError:
             return None
+        except ItemChangedError:
+            if self._transfer.ignore_missing:
+                return None
+            raise
         except OSError as error:
             if error.errno is None:  # obstore raises a FileNotFoundError of its own, without a number
                 raise item_error(error, self._place, file.name) from None
@@ -317,6 +325,8 @@ def _local_chunks(path: str) -> Iterator[bytes]:
         with open(path, "rb") as source:
             while chunk := source.read(STREAM_CHUNK):
                 yield chunk
+    except FileNotFoundError:
+        raise ItemChangedError(f"Cannot read {path}: it vanished.") from None
     except OSError as error:
         raise ReadError(f"Cannot read {path}: {error.strerror}.", cure="Check the file, then try again.") from None
 
