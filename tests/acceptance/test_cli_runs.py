@@ -63,6 +63,20 @@ def test_an_ambiguous_prefix_is_refused(scored: Project) -> None:
     assert "is the beginning of 2 run ids" in ended.stderr
 
 
+def test_errors_name_the_place_of_a_row_once(project: Project) -> None:
+    lines = "".join(f'{{"n": {n}}}\n' for n in range(9)) + "not json\n"
+    project.write({"score.py": "def run(frame):\n    return list(frame.n)\n", "in.jsonl": lines})
+    ended = project.batchmill("run", "score.py", "--input", "in.jsonl", "--error-threshold", "-1")
+    assert ended.returncode == 0, ended.stderr
+    (line,) = project.batchmill("runs", "errors", "last").stdout.splitlines()
+    place, kind, message = re.fullmatch(r"mini-batch 0  (\S+:line 10)  (\w+): (.*)", line).groups()  # type: ignore[union-attr]
+    assert (place, kind) == (f"{project.folder}/in.jsonl:line 10", "InvalidLine")
+    assert message.startswith("'not json' is no JSON")
+    replayed = project.batchmill("runs", "replay", "last", "--mini-batch", "0")
+    assert replayed.stderr.count("in.jsonl:line 10: 'not json' is no JSON") == 1
+    assert replayed.stderr.count("line 10") == 2, "in the list of items, and with the reason"
+
+
 def test_errors_one_line_each(scored: Project) -> None:
     scored.write({"in/bad1.txt": "", "in/bad2.txt": ""})
     run = complete(scored, "--mini-batch-size", "7", "--error-threshold", "-1")

@@ -274,7 +274,7 @@ class _NumberedRows:
         if self._failures_file is None:
             self._failures_file = self._failures.open("w", encoding="utf-8")
         for row, kind, message in piece.failed:
-            self._failures_file.write(json.dumps([int(numbers[row]), kind, message]) + "\n")
+            self._failures_file.write(json.dumps([int(numbers[row]), piece.describe(row), kind, message]) + "\n")
         self.failed += len(piece.failed)
 
     def close(self) -> None:

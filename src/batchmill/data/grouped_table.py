@@ -68,15 +68,15 @@ class GroupedTable:
         count = good - start
 
         def describe(row: int) -> str:
-            at = rows_in_input[row].as_py() if row < count else failed[row - count][0]
-            return self._place(number, at, item_of)
+            return failed[row - count][1] if row >= count else self._place(number, rows_in_input[row].as_py(), item_of)
 
-        unreadable: list[FailedRow] = [(count + n, kind, message) for n, (_, kind, message) in enumerate(failed)]
+        unreadable: list[FailedRow] = [(count + n, kind, message) for n, (_, _, kind, message) in enumerate(failed)]
         types = self._types[number]
         whole = (lambda: file.frame(start, good, entry["rows"], types)) if file.may_share(types) and 0 < count <= WINDOW // 2 else None
         return TableSlice(table.remove_column(table.num_columns - 1), types, count + len(failed), unreadable, describe, 0, whole)
 
-    def _failed(self, number: int) -> list[tuple[int, str, str]]:
+    def _failed(self, number: int) -> list[tuple[int, str, str, str]]:
+        """(row in the input, place, error class, message)."""
         with open(os.path.join(self._folder, failures_name(number)), encoding="utf-8") as file:
             return [tuple(json.loads(line)) for line in file]
 

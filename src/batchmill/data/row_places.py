@@ -5,6 +5,7 @@ Read by worker processes: standard library only, Python 3.9.
 
 from __future__ import annotations
 
+from array import array
 from typing import Optional
 
 from batchmill.data.decoded_text import Utf8Text
@@ -20,7 +21,7 @@ class RowPlaces:
 
     __slots__ = ("_block_begins", "_first_line", "_lines")
 
-    def __init__(self, lines: list[int], first_line: Optional[int], block_begins: int) -> None:
+    def __init__(self, lines: array[int], first_line: Optional[int], block_begins: int) -> None:
         self._lines = lines
         self._first_line = first_line
         self._block_begins = block_begins
@@ -42,7 +43,7 @@ def row_places(file: TextFile, block: Block, options: TableOptions) -> RowPlaces
         starts = [start for start, _ in rows_of(data, options.separator.encode("utf-8"), multi_line=options.multi_line)]
     else:
         starts = [start for start, _ in row_lines(Utf8Text(data, 0, len(data), text.bad_lines), options)]
-    lines, line, at = [], 0, 0
+    lines, line, at = array("Q"), 0, 0
     for start in starts:
         line += data.count(b"\n", at, start)
         at = start

@@ -168,16 +168,17 @@ class TableReader:
         text = Utf8Text.decode(block.data, block.start, block.stop, file.encoding)
         parsed = schema.parse(text, file)
 
-        def describe(row: int) -> str:
-            with self._lock:
-                again = self._opened(item)
-                assert isinstance(again, TextFile)
-                return row_places(again, block_of(again), self.options).place(item.path, row)
+        places = [row_places(file, block, self.options)] if parsed.failed else []
 
-        failed = []
-        if parsed.failed:
-            places = row_places(file, block, self.options)
-            failed = [(f.row, f.error_class, f"{places.place(item.path, f.row)}: {f.message}") for f in parsed.failed]
+        def describe(row: int) -> str:
+            if not places:
+                with self._lock:
+                    again = self._opened(item)
+                    assert isinstance(again, TextFile)
+                    places.append(row_places(again, block_of(again), self.options))
+            return places[0].place(item.path, row)
+
+        failed = [(f.row, f.error_class, f.message) for f in parsed.failed]
         table, lost = self._completed(parsed.table, item, parsed.rows - len(parsed.failed))
         return TableSlice(table, self._types(item), parsed.rows, failed, describe, parsed.nulled + lost, dropped=parsed.dropped)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FailedRow = tuple[int, str, str]
-"""Position in the slice, error class, message."""
+"""Position in the slice, error class, message (which leaves the place to `TableSlice.describe`)."""
 
 
 class TableSlice:

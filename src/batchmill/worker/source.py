@@ -73,7 +73,7 @@ class FileSource:
                     (
                         position,
                         "ItemChangedError",
-                        f"{path} cannot be read any more: {error.strerror}. It vanished after the plan was made.",
+                        f"It cannot be read any more: {error.strerror}. It vanished after the plan was made.",
                     )
                 )
                 continue
@@ -82,7 +82,7 @@ class FileSource:
                     (
                         position,
                         "ItemChangedError",
-                        f"{path} changed after the plan was made: {size} bytes then, {status.st_size} now. Run again to score it.",
+                        f"It changed after the plan was made: {size} bytes then, {status.st_size} now. Run again to score it.",
                     )
                 )
                 continue
