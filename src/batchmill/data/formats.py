@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from batchmill.data.walk import shown
 from batchmill.errors import InputError
 from batchmill.storage.chunk import Chunk
@@ -26,6 +29,16 @@ def format_of(name: bytes) -> str:
         found = TABLES.get(extension, FILES) if dot else FILES
         return found if found in TEXT else FILES
     return TABLES.get(extension, FILES) if dot else FILES
+
+
+def first_impression(path: Path) -> str:
+    """The format of a file, of the first file of a folder: what the format of an input probably is, at the price of one look."""
+    try:
+        with os.scandir(path) as entries:
+            name = next((os.fsencode(entry.name) for entry in entries if entry.is_file()), b"")
+    except OSError:
+        name = os.fsencode(path.name)
+    return format_of(name)
 
 
 class FormatVote:

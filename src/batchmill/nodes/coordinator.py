@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchmill.data.formats import FILES, first_impression
 from batchmill.data.globs import is_glob, split_base
 from batchmill.errors import BatchmillError, DiskFullError, InputError, UsageError
 from batchmill.nodes.gpus import gpu_count
@@ -120,7 +121,14 @@ class Coordinator:
         """Worker processes load their modules while the plan is made; without space for their logs that is left to the nodes."""
         config = self._unplanned_config(self.folder.snapshot)
         with suppress(OSError):
-            self._reserve = Reserve(config, "node0", worker_environment(config))
+            self._reserve = Reserve(config, "node0", worker_environment(config), tables=self._probably_tables())
+
+    def _probably_tables(self) -> bool:
+        """A guess before anything is listed: only what workers load ahead depends on it."""
+        if self.settings.format is not None:
+            return self.settings.format != FILES
+        folder = Path(self.description["folder"])
+        return any(first_impression(folder / text) != FILES for text in self.settings.inputs[:1])
 
     def _end_reserve(self) -> None:
         if self._reserve is not None:

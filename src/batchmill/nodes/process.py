@@ -155,13 +155,13 @@ class Booted:
         self.process.wait()
 
 
-def boot(python: str, environment: Mapping[str, str], logs: Mapping[str, Path]) -> Booted:
-    """Start an interpreter that loads the worker's modules and then waits."""
+def boot(python: str, environment: Mapping[str, str], logs: Mapping[str, Path], *, tables: bool = False) -> Booted:
+    """Start an interpreter that loads the worker's modules (``tables``: and those that read tables) and then waits."""
     to_worker = os.pipe()
     from_worker = os.pipe()
     with logs["stdout"].open("ab") as out, logs["stderr"].open("ab") as err:
         process = subprocess.Popen(
-            [python, WORKER_MAIN, str(to_worker[0]), str(from_worker[1])],
+            [python, WORKER_MAIN, str(to_worker[0]), str(from_worker[1]), *(["tables"] if tables else [])],
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,

@@ -13,9 +13,9 @@ from batchmill.parallel_run.run_folder import NodeLogs
 
 
 class Reserve:
-    """The first processes of one node; none where they would have to differ (GPUs)."""
+    """The first processes of one node; none where they would have to differ (GPUs). ``tables``: they will probably read tables."""
 
-    def __init__(self, config: NodeConfig, node: str, environment: dict[str, str]) -> None:
+    def __init__(self, config: NodeConfig, node: str, environment: dict[str, str], *, tables: bool = False) -> None:
         logs = NodeLogs(config.run_folder, node)
         self.first_number = logs.next_process_number()
         self._booted: dict[str, Booted] = {}
@@ -24,7 +24,7 @@ class Reserve:
         try:
             for number in range(self.first_number, self.first_number + config.workers):
                 name = f"process{number:03d}"
-                self._booted[name] = boot(config.python, environment, logs.prepare(name))
+                self._booted[name] = boot(config.python, environment, logs.prepare(name), tables=tables)
         except OSError:
             self.close()
             raise

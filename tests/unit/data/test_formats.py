@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 from array import array
+from pathlib import Path
 
 import pytest
 
-from batchmill.data.formats import FormatVote, format_of
+from batchmill.data.formats import FormatVote, first_impression, format_of
 from batchmill.errors import InputError
 from batchmill.storage.chunk import Chunk
 
@@ -60,3 +61,11 @@ def test_two_kinds_of_tables_are_a_mix_too() -> None:
     vote.add("/in", chunk(b"1.csv", b"2.csv", b"3.parquet"))
     with pytest.raises(InputError, match=r"3\.parquet"):
         vote.decide()
+
+
+def test_the_first_impression_is_one_look(tmp_path: Path) -> None:
+    assert first_impression(tmp_path) == first_impression(tmp_path / "nothing") == "files"
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "a.csv.gz").touch()
+    assert first_impression(tmp_path) == first_impression(tmp_path / "a.csv.gz") == "csv"
+    assert first_impression(tmp_path / "*.parquet") == "parquet"
