@@ -17,11 +17,14 @@ from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.feeding import known_failures
 from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.node import worker_environment
+from batchmill.parallel_run.answers import answer_of
 from batchmill.parallel_run.events import NodeConfig
+from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.snapshot import check_script
 from batchmill.worker.foreground import Foreground, Outcome, Place, source_of
 from batchmill.worker.plan_file import PlanFile
+from batchmill.worker.questions import Ask
 from batchmill.worker.source import Slice
 
 LOG_FORMAT = "%(asctime)s|%(levelname)s|%(name)s|%(message)s"
@@ -89,7 +92,7 @@ def replay_one(folder: RunFolder, mini_batch: int, announce: Callable[[Slice], N
             return replayed
         announce(replayed.part)
         logging.basicConfig(level=config.level, format=LOG_FORMAT)
-        with Foreground(_place(config, room)) as process:
+        with Foreground(_place(config, room, _ask(folder, coordinator))) as process:
             logging.getLogger("batchmill.entry_script").propagate = True  # to the terminal: the log folder is temporary
             _run(process, config, replayed)
         return replayed
@@ -124,7 +127,17 @@ def _read(folder: RunFolder, config: NodeConfig, mini_batch: int, room: Path) ->
     return source_of(plan, unchecked=True).read(mini_batch, 0, None, known)
 
 
-def _place(config: NodeConfig, room: Path) -> Place:
+def _ask(folder: RunFolder, coordinator: Coordinator) -> Ask:
+    """Questions are answered as the run was answered; what it never asked is looked up, and not kept."""
+    ledger = Ledger(folder.ledger)
+    try:
+        coordinator.names.recall(ledger)
+    finally:
+        ledger.close()
+    return lambda question: answer_of(coordinator.names.answer, question)
+
+
+def _place(config: NodeConfig, room: Path, ask: Ask) -> Place:
     environment = worker_environment(config)
     environment.pop("CUDA_VISIBLE_DEVICES", None)
     if gpu_count(environment):
@@ -138,6 +151,7 @@ def _place(config: NodeConfig, room: Path) -> Place:
         arguments=config.arguments,
         environment=environment,
         level=config.level,
+        ask=ask,
     )
 
 

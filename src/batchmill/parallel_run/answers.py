@@ -70,13 +70,17 @@ class Answers:
         """Body of a thread; it ends with the process."""
         while True:
             key, question = self._questions.get()
-            try:
-                answer = self._find(question)
-            except BatchmillError as error:
-                answer = refusal(type(error).__name__, error.line)
-            except Exception as error:  # a defect, or a store's client in trouble: the script is told, and its try fails
-                answer = refusal(type(error).__name__, f"{type(error).__name__}: {error}")
-            self._found.put((key, question, answer))
+            self._found.put((key, question, answer_of(self._find, question)))
+
+
+def answer_of(find: Callable[[Question], Answer], question: Question) -> Answer:
+    """The answer to a question; what finding it raises becomes a refusal."""
+    try:
+        return find(question)
+    except BatchmillError as error:
+        return refusal(type(error).__name__, error.line)
+    except Exception as error:  # a defect, or a store's client in trouble: the script is told, and its try fails
+        return refusal(type(error).__name__, f"{type(error).__name__}: {error}")
 
 
 def refusal(kind: str, message: str) -> Answer:

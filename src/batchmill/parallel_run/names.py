@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from batchmill.data.definition import Definition
     from batchmill.parallel_run.ledger import Ledger
     from batchmill.settings import RunSettings
+    from batchmill.workspace.asset import Asset
     from batchmill.workspace.environment_preparation import Interpreter
     from batchmill.workspace.workspace import Workspace
 
@@ -105,13 +106,29 @@ class Names:
                 self._bound["datasets"] = {**self._bound["datasets"], text: entry}
 
     def _bind_models(self) -> None:
+        """``NAME:VERSION`` also says which version a script gets that asks for NAME alone; of several, the first does."""
         for text in self._settings.models:
-            from batchmill.workspace.model_lookup import resolve_model
+            name, version = _named_version(text)
+            asset = self._model(name, version)
+            self._bind_model(name, None, asset.id, asset.version)
+            self._bind_model(name, version, asset.id, asset.version)
 
-            name, _, version = text.partition(":")
-            if name not in self._bound["models"]:
-                asset = resolve_model(self.workspace, name, version or None)
-                self._bound["models"] = {**self._bound["models"], name: asset.version}
+    def _bind_model(self, name: str, version: int | None, id: str, is_version: int) -> bool:
+        """Bind what is not bound yet; returns whether it was so. A removed name may begin anew, so the version alone says too little."""
+        label = _label(name, version)
+        if label in self._bound["models"]:
+            return False
+        self._bound["models"] = {**self._bound["models"], label: {"id": id, "version": is_version}}
+        return True
+
+    def _model(self, name: str, version: int | None) -> Asset:
+        """What a name stands for in this run, bound or not."""
+        from batchmill.workspace.model_lookup import model_of_id, resolve_model
+
+        bound = self._bound["models"].get(_label(name, version))
+        if bound is None:
+            return resolve_model(self.workspace, name, version)
+        return model_of_id(self.workspace, bound["id"], name, bound["version"])
 
     def _bind_environment(self) -> None:
         if self._settings.environment is not None and self._bound["environment"] is None:
@@ -158,9 +175,8 @@ class Names:
             BatchmillError: one cannot be fetched.
         """
         for text in self._settings.models:
-            name = text.partition(":")[0]
-            version = self._bound["models"][name]
-            announce(f"Model {name}:{version}")
+            announce(f"Model {text}")
+            name, version = _named_version(text)
             self.answer({"kind": "model", "name": name, "version": version})
 
     # --- what workers ask ---------------------------------------------------------------------------------------------------------
@@ -175,16 +191,30 @@ class Names:
         if question["kind"] != "model":
             raise UsageError(f"A run knows nothing of the kind '{question['kind']}'.")
         from batchmill.workspace.model_cache import fetch_model
-        from batchmill.workspace.model_lookup import resolve_model
 
-        name, version = question["name"], question["version"]
-        asset = resolve_model(self.workspace, name, self._bound["models"].get(name) if version is None else version)
-        return {"name": asset.name, "version": asset.version, "folder": str(fetch_model(self.workspace, asset))}
+        asset = self._model(question["name"], question["version"])
+        return {"name": asset.name, "version": asset.version, "id": asset.id, "folder": str(fetch_model(self.workspace, asset))}
 
     def keep_answer(self, question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         """The first answer about a name binds: it is in the ledger before any worker knows it."""
-        name = question["name"]
-        if question["version"] is None and name not in self._bound["models"]:
-            self._bound["models"] = {**self._bound["models"], name: answer["version"]}
+        if self._bind_model(question["name"], question["version"], answer["id"], answer["version"]):
             self._bound["workspace"] = self._bound["workspace"] or str(self.workspace.name)
             self._keep()
+
+
+def _label(name: str, version: int | None) -> str:
+    return name if version is None else f"{name}:{version}"
+
+
+def _named_version(text: str) -> tuple[str, int | None]:
+    """``NAME`` or ``NAME:VERSION``.
+
+    Raises:
+        WebserviceException: the version is no whole number.
+    """
+    name, colon, version = text.partition(":")
+    if not colon:
+        return name, None
+    from batchmill.workspace.model_lookup import whole_number
+
+    return name, whole_number(version)

@@ -15,6 +15,7 @@ from typing import Any, Mapping, Optional, Sequence, Union
 
 from batchmill.worker.entry_script import EntryScript
 from batchmill.worker.plan_file import PlanFile
+from batchmill.worker.questions import Ask, answer_with
 from batchmill.worker.results import Rows, count_rows, to_rows
 from batchmill.worker.script import MiniBatchContext, MiniBatchDataset, UserScript
 from batchmill.worker.source import FileSource, RankSource, Slice, TableSource, Unreadable
@@ -36,7 +37,8 @@ def source_of(plan: PlanFile, *, unchecked: bool) -> Source:
 
 
 class Place:
-    """Where the script lies and which folders it gets. ``environment`` replaces the whole of ``os.environ`` while the script runs."""
+    """Where the script lies and which folders it gets. ``environment`` replaces the whole of ``os.environ`` while the script runs,
+    ``ask`` answers its questions."""
 
     def __init__(
         self,
@@ -50,6 +52,7 @@ class Place:
         environment: Optional[Mapping[str, str]] = None,
         name: str = "process000",
         level: str = "INFO",
+        ask: Optional[Ask] = None,
     ) -> None:
         self.script = script
         self.source = source
@@ -60,6 +63,7 @@ class Place:
         self.environment = environment
         self.name = name
         self.level = level
+        self.ask = ask
 
 
 class Foreground:
@@ -91,10 +95,12 @@ class Foreground:
         sys.argv = [place.script, *place.arguments]
         sys.dont_write_bytecode = True  # nothing is left in the script's folder, and a script edited a moment ago is never stale
         importlib.invalidate_caches()
+        self._asked = answer_with(place.ask)
         sys.path[:] = [place.source, NAMES, *(entry for entry in sys.path if os.path.abspath(entry or self._was_in) != self._was_in)]
         return self
 
     def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+        answer_with(self._asked)
         os.chdir(self._was_in)
         sys.argv, sys.path[:], sys.dont_write_bytecode = self._argv, self._path, self._no_bytecode
         self._forget_modules()

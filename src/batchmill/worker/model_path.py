@@ -31,6 +31,8 @@ def model_path(name: str, version: Any = None) -> str:
     Raises:
         Refusal: of the kind ``WebserviceException`` (the version is no int, the model cannot be fetched) or ``ModelNotFoundException``.
     """
+    if not isinstance(name, str) or not name:
+        raise Refusal("WebserviceException", f"model_name should be a str, and {name!r} is none.")
     number = _number(version)
     if not in_run():
         return _outside(name, number)
