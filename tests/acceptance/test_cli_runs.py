@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 
 from tests.acceptance.conftest import REFERENCE, Start, shown, until_half_done
 from tests.conftest import Project
@@ -39,6 +40,21 @@ def test_list_and_show(scored: Project) -> None:
     assert re.search(r"^status +Completed$", text, re.M)
     assert re.search(r"^items +60 = 60 succeeded \+ 0 failed \+ 0 not run$", text, re.M)
     assert re.search(r"^output +a/parallel_run_step.txt$", text, re.M)
+
+
+def test_list_in_pages(scored: Project) -> None:
+    run = complete(scored, "--name", "one")
+    older = [f"20200101-00000{n}-aaaaaaa" for n in range(3)]
+    for name in older:
+        shutil.copytree(scored.home / "runs" / run, scored.home / "runs" / name)
+    first = scored.batchmill("runs", "list", "--limit", "2")
+    assert [line.split()[0] for line in first.stdout.splitlines()[1:]] == [run, older[2]]
+    assert first.stderr == f"2 are shown. More: --after {older[2]}, or a larger --limit.\n"
+    rest = scored.batchmill("runs", "list", "--after", older[2])
+    assert [line.split()[0] for line in rest.stdout.splitlines()[1:]] == [older[1], older[0]]
+    assert rest.stderr == ""
+    assert "no older runs" in scored.batchmill("runs", "list", "--after", older[0]).stderr
+    assert [run["id"] for run in json.loads(scored.batchmill("runs", "list", "--json", "--limit", "1").stdout)] == [run]
 
 
 def test_the_object_of_show(scored: Project) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from batchmill.cli.tables import LimitOption
+
 if TYPE_CHECKING:
     from batchmill.records import RunRecord
 
@@ -16,21 +18,29 @@ def register(app: typer.Typer, runs: typer.Typer) -> None:
     runs.command("list")(list_runs)
 
 
-def list_runs(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array of the objects of runs show.")] = False) -> None:
+def list_runs(
+    limit: LimitOption = 100,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="ID", help="Go on behind this run: the last of the page before.", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array of the objects of runs show.")] = False,
+) -> None:
     """List the runs, newest first."""
     import json
     import sys
+    from itertools import islice
 
+    from batchmill.cli.tables import tell_more
     from batchmill.cli.terminal import local_time, number, short_path, status_word, styled, table, tell
     from batchmill.parallel_run.run_folder import home
 
-    records = list(_records())
+    records = list(islice(_records(after), limit))
     if as_json:
         json.dump([record.as_dict() for record in records], sys.stdout, indent=2, ensure_ascii=False)
         print()
         return
     if not records:
-        tell(f"There are no runs in {home()}.")
+        tell(f"There are no {'older ' if after else ''}runs in {home()}.")
         return
     head = ["ID", "NAME", "STATUS", "STARTED", "ITEMS", "SUCCEEDED", "FAILED", "OUTPUT"]
     rows = [[styled(word, sys.stdout, dim=True) for word in head]]
@@ -41,16 +51,17 @@ def list_runs(as_json: Annotated[bool, typer.Option("--json", help="Print a JSON
         rows.append([record.id, record.name, status, local_time(record.started), *numbers, output])
     for line in table(rows, right=(4, 5, 6)):
         print(line)
+    tell_more(len(records), limit, records[-1].id)
 
 
-def _records() -> Iterator[RunRecord]:
+def _records(after: str | None) -> Iterator[RunRecord]:
     """The records of all runs; one that is being made or removed at this moment is passed over."""
     import sqlite3
 
     from batchmill.parallel_run.run import Run
     from batchmill.parallel_run.run_folder import all_runs
 
-    for folder in all_runs():
+    for folder in all_runs(after):
         try:
             yield Run(folder).record()
         except (sqlite3.Error, OSError, ValueError):

@@ -69,7 +69,7 @@ def tell_more(shown: int, limit: int, last: str) -> None:
     from batchmill.cli.terminal import tell
 
     if shown >= limit:
-        tell(f"Only the first {limit:,} are shown. More: --after {last}, or a larger --limit.")
+        tell(f"{shown:,} are shown. More: --after {last}, or a larger --limit.")
 
 
 def parse_pairs(texts: Iterable[str] | None, option: str) -> dict[str, str]:

@@ -170,7 +170,7 @@ def _held(ws: Workspace) -> str:
     counts["datastore"] = counts.get("datastore", 0) - len(FIRST_STORES)
     words = [_amount(number, kind) for kind, number in sorted(counts.items()) if number > 0]
     if ws.folder.is_dir() and not ws.folder.is_symlink():
-        files = sum(1 for _ in islice((path for path in ws.folder.rglob("*") if not path.is_dir()), 1000))
+        files = sum(1 for _ in islice((path for path in ws.folder.rglob("*") if path.is_symlink() or not path.is_dir()), 1000))
         words += [f"{'at least ' if files == 1000 else ''}{_amount(files, 'file')}"] if files else []
     return ", ".join(words)
 

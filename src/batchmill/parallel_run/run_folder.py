@@ -119,13 +119,15 @@ class RunFolder:
         return self.path / "output"
 
 
-def all_runs() -> Iterator[RunFolder]:
-    """All runs of this home, newest first."""
+def all_runs(after: str | None = None) -> Iterator[RunFolder]:
+    """All runs of this home, newest first; with ``after`` those that are older than the run with that id."""
     try:
         names = sorted((entry.name for entry in os.scandir(runs_folder()) if entry.is_dir()), reverse=True)
     except (FileNotFoundError, NotADirectoryError):
         return
     for name in names:
+        if after is not None and name >= after:
+            continue
         folder = RunFolder(runs_folder() / name)
         if folder.settings.exists():
             yield folder
@@ -145,14 +147,15 @@ def find_run(text: str) -> RunFolder:
     Raises:
         RunNotFoundError: there is none, or a prefix fits several.
     """
-    folders = list(all_runs())
-    if text == "last" and folders:
-        return folders[0]
-    exact = [folder for folder in folders if folder.id == text]
-    named = exact or [folder for folder in folders if run_name(folder) == text][:1]
-    if named:
-        return named[0]
-    prefixed = [folder for folder in folders if text and folder.id.startswith(text)]
+    exact = RunFolder(runs_folder() / text)
+    if exact.path.parent == runs_folder() and text not in ("", ".", "..") and exact.settings.exists():
+        return exact
+    prefixed: list[RunFolder] = []
+    for folder in all_runs():
+        if text == "last" or run_name(folder) == text:
+            return folder
+        if text and folder.id.startswith(text):
+            prefixed.append(folder)
     if len(prefixed) == 1:
         return prefixed[0]
     if prefixed:

@@ -17,6 +17,8 @@ import sqlalchemy as sa
 from batchmill.errors import RegistryError
 from batchmill.workspace import database as database_module
 from batchmill.workspace import migrations
+from batchmill.workspace.asset import Asset
+from batchmill.workspace.asset_rows import AssetRows
 from batchmill.workspace.database import close_databases, make_engine, open_database, parsed
 from batchmill.workspace.schema import metadata
 from batchmill.workspace.workspace import Workspace
@@ -234,9 +236,16 @@ def test_a_lost_connection_is_made_again(postgres: PostgresServer, tmp_path: Pat
     monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path))
     monkeypatch.setenv("BATCHMILL_DATABASE_URL", postgres.fresh())
     registry = Workspace.create("w", show_output=False).registry
-    with pytest.raises(RegistryError, match="cannot be reached") as caught, registry.database.write() as connection:
+    original = AssetRows.newest
+
+    def newest(self: AssetRows, connection: sa.Connection, kind: str, name: str) -> Asset | None:
         postgres.run("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'batchmill'")
-        connection.execute(sa.text("SELECT 1"))
+        return original(self, connection, kind, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AssetRows, "newest", newest)
+        with pytest.raises(RegistryError, match="cannot be reached") as caught:
+            registry.add("model", "m", {})
     assert postgres.password not in str(caught.value)
     assert registry.add("model", "m", {}).version == 1
     assert postgres.password not in repr(registry.database) + repr(registry.database.engine)
