@@ -59,7 +59,7 @@ def _signature(account: str, key: str, target: str, headers: dict[str, str], con
 
 
 def _put(connection: Connection, target: str, headers: dict[str, str], timeout: float) -> tuple[int, str]:
-    request = urllib.request.Request(target, method="PUT", headers=headers, data=b"")
+    request = urllib.request.Request(target, method="PUT", headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=timeout) as answer:
             return answer.status, ""
