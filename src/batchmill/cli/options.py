@@ -48,13 +48,15 @@ class ScriptCommand(TyperCommand):
         return [*super().collect_usage_pieces(ctx), "[-- ARGS...]"]
 
 
-def takes_settings(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command every setting of a run as an option.
+def takes_settings(function: Callable[..., Any], wanted: Callable[[str, Flag], bool] = lambda name, flag: True) -> Callable[..., Any]:
+    """Give a command every setting of a run as an option, or those that are ``wanted``.
 
     ``function(values, **own)`` gets, as its first argument, the settings that the user gave (and no others), by their names, ready for
     `RunSettings.parse`; its keyword parameters are options of its own.
     """
-    fields = {name: field for name, field in RunSettings.model_fields.items() if flag_of(field).name != "--"}
+    fields = {
+        name: field for name, field in RunSettings.model_fields.items() if flag_of(field).name != "--" and wanted(name, flag_of(field))
+    }
     own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
 
     def command(context: typer.Context, **given: Any) -> Any:

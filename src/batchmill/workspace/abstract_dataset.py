@@ -26,6 +26,10 @@ OTHER_DEFINITION = (
 )
 
 
+class DatasetExistsError(UserErrorException):
+    """The name of a dataset is taken by another definition."""
+
+
 class AbstractDataset:
     """A dataset (Azure ML: ``azureml.data.abstract_dataset.AbstractDataset``); made by the factories of `Dataset`.
 
@@ -190,7 +194,7 @@ class AbstractDataset:
                 different="new_version" if create_new_version else "refuse",
             )
         except AssetExistsError:
-            raise UserErrorException(OTHER_DEFINITION.format(name)) from None
+            raise DatasetExistsError(OTHER_DEFINITION.format(name)) from None
         return type(self)(self._definition, workspace, asset)
 
     def save(self, workspace: Workspace) -> str:
@@ -287,7 +291,7 @@ class AbstractDataset:
         if self._definition.partition_format is not None:
             facts["partition_format"] = self._definition.partition_format
         if self._definition.operations:
-            facts["operations"] = _shown_operations(self._definition)
+            facts["operations"] = shown_operations(self._definition)
         if self._asset is not None and self._workspace is not None:
             known = {"id": self.id, "name": self.name, "version": self.version, "description": self.description, "tags": self.tags}
             facts["registration"] = {key: value for key, value in known.items() if value} | {"workspace": self._workspace.name}
@@ -299,7 +303,7 @@ class AbstractDataset:
             "Version": self.version,
             "Source": "\n".join(self._definition.sources),
             "Partitions": ", ".join(self.partition_keys),
-            "Operations": "\n".join(_shown_operations(self._definition)),
+            "Operations": "\n".join(shown_operations(self._definition)),
             "Description": self.description,
             "Tags": ", ".join(f"{key}={value}" for key, value in self.tags.items()),
         }
@@ -309,7 +313,7 @@ class AbstractDataset:
         return f"<table><tr><th>Type</th><td>{type(self).__name__}</td></tr>{cells}</table>"
 
 
-def _shown_operations(definition: Definition) -> list[str]:
+def shown_operations(definition: Definition) -> list[str]:
     """``["take(count=3)", "filter(dataset['x'] > 3)"]``"""
     shown = []
     for operation in definition.operations:

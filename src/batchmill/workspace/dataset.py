@@ -102,15 +102,22 @@ def find_dataset(workspace: Workspace, text: str) -> tuple[Asset, Definition]:
     Raises:
         UserErrorException: there is none, or its definition cannot be read.
     """
-    if text.startswith(BY_ID):
-        asset = _by_id(workspace, text.removeprefix(BY_ID))
-    else:
-        name, colon, version = text.rpartition(":")
-        if colon and (version.isdecimal() or version == LATEST):
-            asset = _by_name(workspace, name, version)
-        else:
-            asset = _by_name(workspace, text, LATEST)
+    asset = find_asset(workspace, text)
     return asset, definition_of(asset)
+
+
+def find_asset(workspace: Workspace, text: str) -> Asset:
+    """As `find_dataset`, without a look at the definition.
+
+    Raises:
+        UserErrorException: there is none.
+    """
+    if text.startswith(BY_ID):
+        return _by_id(workspace, text.removeprefix(BY_ID))
+    name, colon, version = text.rpartition(":")
+    if colon and (version.isdecimal() or version == LATEST):
+        return _by_name(workspace, name, version)
+    return _by_name(workspace, text, LATEST)
 
 
 def _by_name(workspace: Workspace, name: str, version: int | str) -> Asset:
