@@ -8,11 +8,39 @@ from typing import Annotated, Any
 import typer
 
 from batchmill import __version__
-from batchmill.cli import plan, resume, run, runs_cancel, runs_errors, runs_list, runs_logs, runs_remove, runs_replay, runs_show, workspace
+from batchmill.cli import (
+    dataset,
+    environment,
+    plan,
+    resume,
+    run,
+    runs_cancel,
+    runs_errors,
+    runs_list,
+    runs_logs,
+    runs_remove,
+    runs_replay,
+    runs_show,
+    workspace,
+)
 from batchmill.cli.terminal import show_error
 
 # In the order of the help. A module has register(app, runs), which adds its command to the one or the other.
-COMMANDS = (run, plan, resume, runs_list, runs_show, runs_logs, runs_errors, runs_replay, runs_cancel, runs_remove, workspace)
+COMMANDS = (
+    run,
+    plan,
+    resume,
+    runs_list,
+    runs_show,
+    runs_logs,
+    runs_errors,
+    runs_replay,
+    runs_cancel,
+    runs_remove,
+    workspace,
+    dataset,
+    environment,
+)
 # Typer carries the base of its usage errors only in this way across its versions.
 ClickException: Any = typer.BadParameter.__mro__[2]
 
