@@ -1,0 +1,8 @@
+"""Ways to log in."""
+
+from batchmill.workspace.authentication import AbstractAuthentication as AbstractAuthentication
+from batchmill.workspace.authentication import AzureCliAuthentication as AzureCliAuthentication
+from batchmill.workspace.authentication import InteractiveLoginAuthentication as InteractiveLoginAuthentication
+from batchmill.workspace.authentication import MsiAuthentication as MsiAuthentication
+from batchmill.workspace.authentication import ServicePrincipalAuthentication as ServicePrincipalAuthentication
+from batchmill.workspace.authentication import TokenAuthentication as TokenAuthentication

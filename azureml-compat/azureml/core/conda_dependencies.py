@@ -1,0 +1,3 @@
+"""Conda dependencies of an environment."""
+
+from batchmill.workspace.conda_dependencies import CondaDependencies as CondaDependencies

@@ -1,0 +1,3 @@
+"""Datasets."""
+
+from batchmill.workspace.dataset import Dataset as Dataset

@@ -1,0 +1,3 @@
+"""Datastores."""
+
+from batchmill.workspace.datastore import Datastore as Datastore

@@ -1,0 +1,3 @@
+"""Models."""
+
+from batchmill.workspace.model import Model as Model

@@ -1,0 +1,3 @@
+"""Workspaces."""
+
+from batchmill.workspace.workspace import Workspace as Workspace

@@ -1,0 +1,3 @@
+"""What all datasets share."""
+
+from batchmill.workspace.abstract_dataset import AbstractDataset as AbstractDataset

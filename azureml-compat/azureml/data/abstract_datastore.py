@@ -1,0 +1,3 @@
+"""What all datastores share."""
+
+from batchmill.workspace.abstract_datastore import AbstractDatastore as AbstractDatastore

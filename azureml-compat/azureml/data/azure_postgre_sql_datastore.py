@@ -1,0 +1,3 @@
+"""Datastores over PostgreSQL."""
+
+from batchmill.workspace.sql_datastore import AzurePostgreSqlDatastore as AzurePostgreSqlDatastore

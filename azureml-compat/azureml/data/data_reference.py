@@ -1,0 +1,3 @@
+"""Data references."""
+
+from batchmill.workspace.data_path import DataReference as DataReference

@@ -1,0 +1,3 @@
+"""File datasets."""
+
+from batchmill.workspace.file_dataset import FileDataset as FileDataset
