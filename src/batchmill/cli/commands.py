@@ -90,6 +90,10 @@ def run_command(arguments: list[str] | None) -> int:
         return result if isinstance(result, int) else 0
     except ClickException as error:
         return _usage(error)
+    except SystemExit as end:
+        if isinstance(end.__context__, BrokenPipeError):  # Click and Rich make exit code 1 of it
+            raise end.__context__ from None
+        raise
     except typer.Abort:
         raise KeyboardInterrupt from None
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from batchmill.cli.terminal import styled
+from batchmill.cli.terminal import reader_left, styled
 from batchmill.errors import UsageError
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.run import Run
@@ -43,10 +43,16 @@ class LogFiles:
         return sum(self._copy_one(path) for path in self._files()) > 0
 
     def follow(self) -> None:
-        """Print what is added until the run has ended."""
+        """Print what is added until the run has ended.
+
+        Raises:
+            BrokenPipeError: nobody reads it any more.
+        """
         while self._folder.alive():
             if not self.copy():
                 time.sleep(LOOK_EVERY)
+            if reader_left(sys.stdout):
+                raise BrokenPipeError
         self.copy()
 
     def workers(self) -> list[str]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from batchmill.cli.plain_run import carry_out_plain, plain_run
-from batchmill.cli.terminal import show_error
+from batchmill.cli.terminal import show_error, silence
 from batchmill.errors import BatchmillError
 
 INTERRUPTED = 130
+READER_LEFT = 141
+"""What shells report for a program that SIGPIPE ended: 128 + 13."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted."""
+    """Run one command; returns its exit code: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted, 141 nobody reads on."""
     try:
         plain = plain_run(sys.argv[1:] if arguments is None else arguments)
         if plain is not None:
@@ -28,6 +29,5 @@ def main(arguments: list[str] | None = None) -> int:
         show_error("Interrupted.")
         return INTERRUPTED
     except BrokenPipeError:
-        # The reader (head, less) has left: nothing is wrong, and nothing may be written at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        silence(sys.stdout)
+        return READER_LEFT

@@ -78,6 +78,7 @@ def _replay_letters(folder: RunFolder, *, quiet: bool, as_json: bool) -> int:
 def _replay_one(folder: RunFolder, number: int, *, quiet: bool, as_json: bool) -> int:
     from contextlib import nullcontext, redirect_stdout
 
+    from batchmill.cli.terminal import reader_left
     from batchmill.nodes.replay_one import replay_one
 
     def announce(part: Slice) -> None:
@@ -87,6 +88,8 @@ def _replay_one(folder: RunFolder, number: int, *, quiet: bool, as_json: bool) -
     # What the script prints may not spoil the JSON object.
     with redirect_stdout(sys.stderr) if as_json else nullcontext():
         replayed = replay_one(folder, number, announce)
+    if replayed.problem is not None and isinstance(replayed.problem.error, BrokenPipeError) and reader_left(sys.stdout):
+        raise replayed.problem.error  # what the script printed, nobody reads
     sys.stdout.flush()
     if as_json:
         _print_json(replayed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import sys
 from collections.abc import Sequence
 from datetime import datetime
@@ -39,8 +40,25 @@ def styled(text: str, stream: TextIO, **style: Any) -> str:
 
 
 def tell(text: str = "") -> None:
-    """One line for the person at the terminal."""
-    print(text, file=sys.stderr, flush=True)
+    """One line for the person at the terminal; nobody being there any more is no reason to end a run."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except BrokenPipeError:
+        silence(sys.stderr)
+
+
+def silence(stream: TextIO) -> None:
+    """The reader (head, less) has left: what is still to be written there, also at exit, goes nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
+
+
+def reader_left(stream: TextIO) -> bool:
+    """True where a pipe's other end is closed, which is otherwise only learned by writing."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 def show_error(text: str) -> None:
