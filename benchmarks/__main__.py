@@ -12,6 +12,7 @@ from pathlib import Path
 from benchmarks import rows
 from benchmarks.measure import ROOT
 from benchmarks.object_stores import object_store
+from benchmarks.registry import registry
 from benchmarks.report import Result, line, markdown
 from benchmarks.scale import scale
 
@@ -23,6 +24,7 @@ ROWS: dict[str, Callable[[rows.Options], list[Result]]] = {
     "many-keys": rows.many_keys,
     "plan": rows.plan,
     "scale": scale,
+    "registry": registry,
     "s3": partial(object_store, "s3"),
     "az": partial(object_store, "az"),
     "static": partial(object_store, "static"),

@@ -13,6 +13,7 @@ from batchmill.workspace.asset import Asset
 from batchmill.workspace.schema import asset_names, assets, insert_unless_there
 
 COLUMNS = [column for column in assets.c if column.name not in ("workspace_id", "newest")]
+CHUNK = 1000  # ids in one query
 FIELDS = [column.name for column in COLUMNS]
 
 
@@ -51,16 +52,19 @@ class AssetRows:
         limit: int | None,
     ) -> list[Asset]:
         """Assets by name, versions newest first; ``labels`` of a column (tags, properties) must be there."""
-        query = select(*COLUMNS).where(*self._named(kind)).order_by(assets.c.name, assets.c.version.desc())
-        if name is not None:
-            query = query.where(assets.c.name == name)
-        if not all_versions:
-            query = query.where(assets.c.newest)
-        if after is not None:
-            query = query.where(assets.c.name > after)
-        if limit is not None and not any(labels.values()):
-            query = query.limit(limit)
-        return [_asset(row) for row in islice(_labelled(connection.execute(query), labels), limit)]
+        here = self._named(kind)
+        here += [] if name is None else [assets.c.name == name]
+        here += [] if all_versions else [assets.c.newest]
+        here += [] if after is None else [assets.c.name > after]
+        order = [assets.c.name, assets.c.version.desc()] if all_versions else [assets.c.name]  # what an index has needs no sorting
+        wanted = {column: asked for column, asked in labels.items() if asked}
+        if not wanted:
+            return [_asset(row) for row in connection.execute(select(*COLUMNS).where(*here).order_by(*order).limit(limit))]
+        # Labels are compared here, row by row, but of the rows that lack them nothing else is read.
+        labelled = connection.execute(select(assets.c.id, *(assets.c[column] for column in wanted)).where(*here).order_by(*order))
+        ids = [row.id for row in islice(_labelled(labelled, wanted), limit)]
+        chunks = [assets.c.id.in_(ids[first : first + CHUNK]) for first in range(0, len(ids), CHUNK)]
+        return [_asset(row) for chunk in chunks for row in connection.execute(select(*COLUMNS).where(chunk).order_by(*order))]
 
     def names(self, connection: Connection, kind: str) -> list[str]:
         query = select(assets.c.name).where(*self._named(kind), assets.c.newest).order_by(assets.c.name)
