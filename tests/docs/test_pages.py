@@ -61,3 +61,10 @@ def test_every_page_is_linked_to() -> None:
         (page.parent / link).resolve() for page in PAGES for link in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in link
     }
     assert [str(page) for page in (ROOT / "docs").rglob("*.md") if page not in linked and page != ROOT / "docs" / "index.md"] == []
+
+
+def test_every_setting_of_a_workspace_is_described() -> None:
+    from batchmill.workspace.workspace_settings import KNOWN
+
+    rows = [line for line in (ROOT / "docs" / "how-to" / "workspace.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split(" | ")[0])} == set(KNOWN)
