@@ -69,6 +69,24 @@ class SqlDatastore(AbstractDatastore):
         """
         return self._parts.set(password=self.user_password).render_as_string(hide_password=False)
 
+    def connect(self) -> str:
+        """Make the database known to this process; returns the text by which `data.sql_query` finds it.
+
+        Raises:
+            SecretError: the password cannot be read.
+        """
+        from batchmill.storage.connections import Connection, connect
+
+        key = f"{self.workspace.name}:{self.name}"
+        password = self.user_password
+        credentials = {} if password is None else {"password": password}
+        connect(key, Connection("sql", config={"url": self.url}, credentials=credentials, title=f"datastore '{self.name}'"))
+        return f"datastore://{key}"
+
+    @property
+    def _is_file(self) -> bool:
+        return self._parts.get_backend_name() == "sqlite"
+
     def check(self) -> None:
         """Ask the database for nothing, to see that it answers.
 
@@ -78,14 +96,17 @@ class SqlDatastore(AbstractDatastore):
         from sqlalchemy import create_engine, text
         from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-        if self._parts.get_backend_name() == "sqlite" and not os.path.isfile(self.database_name or ""):
+        if self._is_file and not os.path.isfile(self.database_name or ""):
             raise UserErrorException(f"Database {self.url} cannot be used: there is no such file. Check the path.")
-        options = {} if self._parts.get_backend_name() == "sqlite" else {"connect_timeout": CONNECT_SECONDS}
+        # SQLite opens anything; only a look inside tells.
+        look, options = (
+            ("SELECT name FROM sqlite_master LIMIT 1", {}) if self._is_file else ("SELECT 1", {"connect_timeout": CONNECT_SECONDS})
+        )
         try:
             engine = create_engine(self.engine_url, connect_args=options)
             try:
                 with engine.connect() as connection:
-                    connection.execute(text("SELECT 1"))
+                    connection.execute(text(look))
             finally:
                 engine.dispose()
         except (DBAPIError, ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
@@ -128,5 +149,5 @@ def plain_url(text: str) -> tuple[str, str | None]:
             raise UserErrorException("An SQLite database is a file. Write sqlite:////absolute/path.db.")
         url = url.set(database=os.path.abspath(url.database))
     password: Any = url.password or url.query.get("password")
-    plain = url.set(drivername=driver).set(password=None).difference_update_query(["password"])
+    plain = url.set(drivername=driver)._replace(password=None).difference_update_query(["password"])
     return plain.render_as_string(), str(password) if password is not None else None

@@ -41,9 +41,10 @@ def _local_rows(root: str, prefix: str) -> Iterator[tuple[str, int]]:
     if not start:
         yield from _walked(FolderWalk(os.fsencode(os.path.join(root, folder)), include_hidden=True), folder)
         return
-    for name in sorted(name for name in os.listdir(os.path.join(root, folder)) if name.startswith(start)):
-        path, below = os.path.join(root, folder, name), f"{folder}/{name}" if folder else name
-        if os.path.isdir(path):
+    paths = (os.path.join(root, folder, name) for name in os.listdir(os.path.join(root, folder)) if name.startswith(start))
+    for path in sorted(f"{path}/" if os.path.isdir(path) else path for path in paths):  # a folder sorts as name/
+        below = os.path.relpath(path, root)
+        if path.endswith("/"):
             yield from _walked(FolderWalk(os.fsencode(path), include_hidden=True), below)
         elif os.path.isfile(path):
             yield below, stat_file(os.fsencode(path)).st_size
@@ -71,13 +72,14 @@ def _remote_rows(place: Location, prefix: str, retry_timeout: float) -> Iterator
     except Exception as error:
         raise store_error(error, place, "list") from None
     skip = len(place.prefix) + 1 if place.prefix else 0
-    for meta in found["objects"]:
-        if meta["path"][skip:].startswith(prefix):
-            yield meta["path"][skip:], meta["size"]
-    for key in found["common_prefixes"]:
-        name = key[skip:].rstrip("/")
-        if name.startswith(prefix):
-            yield from _listed(list_objects(_below(place, name), include_hidden=True, retry_timeout=retry_timeout), name)
+    sizes = {meta["path"][skip:]: meta["size"] for meta in found["objects"]}
+    folders = {f"{key[skip:].rstrip('/')}/" for key in found["common_prefixes"]}
+    for name in sorted(name for name in (*sizes, *folders) if name.startswith(prefix)):
+        if name not in folders:
+            yield name, sizes[name]
+            continue
+        below = name[:-1]
+        yield from _listed(list_objects(_below(place, below), include_hidden=True, retry_timeout=retry_timeout), below)
 
 
 def _below(place: Location, folder: str) -> Location:
