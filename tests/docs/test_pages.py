@@ -64,7 +64,9 @@ def test_every_page_is_linked_to() -> None:
 
 
 def test_every_setting_of_a_workspace_is_described() -> None:
+    from batchmill.cli.workspace import update
     from batchmill.workspace.workspace_settings import KNOWN
 
     rows = [line for line in (ROOT / "docs" / "how-to" / "workspace.md").read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row.split(" | ")[0])} == set(KNOWN)
+    assert set(KNOWN) <= set(re.findall(r"\w+", update.__doc__ or ""))

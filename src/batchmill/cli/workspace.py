@@ -125,8 +125,7 @@ def update(
 ) -> None:
     """Change settings, description and tags of a workspace.
 
-    Settings are default_datastore, default_cpu_compute, default_gpu_compute, environments (build or current), mirrors (JSON: prefix to
-    folder or URL) and vm_sizes (JSON: name to cores, memory_gib and gpus).
+    Settings: default_datastore, default_cpu_compute, default_gpu_compute, environments, docker_images, mirrors, vm_sizes.
     """
     from batchmill.cli.tables import parse_pairs
     from batchmill.cli.terminal import tell
