@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,17 @@ def test_each_step_leads_to_the_declared_schema(database: str) -> None:
         engine.dispose()
     assert differences == []
     assert indexes == {index.name for table in metadata.tables.values() for index in table.indexes}
+
+
+def test_the_steps_are_in_the_wheel(tmp_path: Path) -> None:
+    pytest.importorskip("hatchling", reason="NOT TESTED: hatchling, which builds the wheel, is not installed")
+    root = Path(__file__).resolve().parents[3]
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=root, check=True, capture_output=True, timeout=120)
+    (wheel,) = tmp_path.glob("batchmill-*.whl")
+    steps = [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("batchmill/workspace/migrations/")]
+    sources = [path for path in migrations.FOLDER.rglob("*.py") if "__pycache__" not in path.parts]
+    assert sorted(steps) == sorted(str(path.relative_to(root / "src")) for path in sources)
 
 
 def test_a_kill_while_upgrading_leaves_nothing_half(database: str) -> None:
