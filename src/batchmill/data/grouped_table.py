@@ -39,9 +39,13 @@ def failures_name(number: int) -> str:
 
 
 class GroupedTable:
-    """The grouped inputs of a plan; ``inputs`` is the header's list of {"rows", "failed", "starts", "first_item", "items"}."""
+    """The grouped inputs of a plan; ``inputs`` is the header's list, by place, of {"rows", "failed", "starts", "first_item", "items"}.
 
-    def __init__(self, folder: str, inputs: Sequence[dict[str, Any]], types: Sequence[list[str]]) -> None:
+    ``first_item`` counts the files of the table; ``shift``, where there is one, leads from there to the items of the plan, and
+    ``first_rows`` names the file of first rows.
+    """
+
+    def __init__(self, folder: str, inputs: Sequence[Any], types: Sequence[list[str]]) -> None:
         self._folder = folder
         self._inputs = inputs
         self._types = types
@@ -81,13 +85,14 @@ class GroupedTable:
             return [tuple(json.loads(line)) for line in file]
 
     def _place(self, number: int, row: int, item_of: Callable[[int], Any]) -> str:
+        entry = self._inputs[number]
         if self._first_rows is None:
-            with open(os.path.join(self._folder, FIRST_ROWS), "rb") as file:
+            with open(os.path.join(self._folder, entry.get("first_rows", FIRST_ROWS)), "rb") as file:
                 self._first_rows = array("Q", file.read())
-        first = self._inputs[number]["first_item"]
+        first = entry["first_item"]
         # The rightmost file that begins at or before the row: files without rows are passed over.
-        item = bisect_right(self._first_rows, row, first, first + self._inputs[number]["items"]) - 1
-        return f"{item_of(item).path}:row {row - self._first_rows[item] + 1}"
+        item = bisect_right(self._first_rows, row, first, first + entry["items"]) - 1
+        return f"{item_of(item + entry.get('shift', 0)).path}:row {row - self._first_rows[item] + 1}"
 
     def close(self) -> None:
         """Let go of the mapped files."""

@@ -25,6 +25,8 @@ from typing import Any
 import batchmill.errors
 from batchmill.data.compressed import is_compressed
 from batchmill.data.group_writer import GroupIndex, write_grouped_input
+from batchmill.data.path_columns import all_columns
+from batchmill.data.row_operations import RowOperations
 from batchmill.errors import BatchmillError, DiskFullError, InputError, PartitionFormatError
 
 TEXT_GROWTH, ARCHIVE_GROWTH, PARQUET_GROWTH = 1.5, 8.0, 5.0
@@ -48,8 +50,11 @@ def check_keys(keys: Sequence[str], header: dict[str, Any]) -> None:
     Raises:
         PartitionFormatError: one is not, or does not.
     """
-    for schema in header["schemas"]:
-        columns = {column["name"]: column["type"] for column in [*schema["columns"], *header["path_columns"]]}
+    operations = RowOperations(header["operations"])
+    for number, schema in enumerate(header["schemas"]):
+        columns = {column["name"]: column["type"] for column in all_columns(header, number)}
+        if schema["columns"]:
+            columns = {name: columns[name] for name in operations.columns(list(columns))}
         for key in keys:
             if key not in columns:
                 known = ", ".join(list(columns)[:20])
@@ -184,11 +189,11 @@ def run_job(job: dict[str, Any], progress: Callable[[int], None]) -> dict[str, A
     with GroupIndex(folder, job["keys"]) as index:
         while first < len(items):
             end = first
-            while end < len(items) and items[end].input == items[first].input:
+            while end < len(items) and (job["header"]["joined"] or items[end].input == items[first].input):
                 end += 1
             before = index.groups
             entry = write_grouped_input(job, items[first].input, items[first:end], index, _from(rows, progress))
-            inputs.append({**entry, "first_item": first, "items": end - first})
+            inputs.append({**entry, "place": items[first].input, "first_item": first, "items": end - first})
             groups.append(index.groups - before)
             rows += entry["rows"]
             first = end

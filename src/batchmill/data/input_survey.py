@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,9 +23,12 @@ class InputSurvey:
     joined: bool = False
     """All inputs are places of one dataset: the first file of all that holds anything is the only first one."""
 
+    places: Collection[int] | None = None
+    """The inputs of this table, where a plan has others."""
+
     @classmethod
-    def of(cls, files: Iterable[Any], *, joined: bool = False) -> InputSurvey:
-        survey = cls(joined=joined)
+    def of(cls, files: Iterable[Any], *, joined: bool = False, places: Collection[int] | None = None) -> InputSurvey:
+        survey = cls(joined=joined, places=places)
         for file in files:
             while len(survey.first) <= file.input:
                 survey.first.append(None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
+from batchmill.data.partition_folder import folder_columns, folder_values
 from batchmill.data.partition_format import PartitionFormat
 from batchmill.data.table_options import TableOptions
 from batchmill.errors import InputError, PartitionFormatError
@@ -26,6 +27,8 @@ def path_columns(options: TableOptions, schemas: list[dict[str, Any]]) -> list[d
     own = {column["name"] for schema in schemas for column in schema["columns"]}
     if options.include_path and PATH in own:
         raise InputError("The input has a column 'Path' of its own.", cure="Leave out --include-path.")
+    if options.partitioned is not None:
+        return folder_columns(options.partitioned)
     if options.partition_format is None:
         return []
     form = _format(options.partition_format)
@@ -52,6 +55,9 @@ def path_values(header: dict[str, Any], source: str) -> list[tuple[str, Any, Any
     columns = header["path_columns"]
     if not columns:
         return []
+    partitioned = header["options"].get("partitioned")
+    if partitioned is not None:
+        return folder_values(partitioned, source)
     import pyarrow as pa
 
     found = []

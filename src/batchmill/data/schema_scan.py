@@ -95,13 +95,19 @@ class _TextScan:
             self._passes.append(TypePass(self._options) if self._options.delimited else JsonTypePass())
         if self._survey.joined:
             numbers = [0] * len(self._first)
+        elif self._survey.places is not None:  # inputs of other tables have a number too, which nobody uses
+            found = iter(numbers)
+            numbers = [next(found) if number in self._survey.places else 0 for number in range(len(self._first))]
         if self._options.header == COMBINE and self._options.delimited:
             self._combine_headers()
         return numbers
 
     def _firsts(self) -> list[Any]:
         """The files that name the columns: one for each input, or one for all places of a dataset."""
-        return [file for file in self._first if file is not None] if self._survey.joined else self._first
+        if self._survey.joined:
+            return [file for file in self._first if file is not None]
+        places = self._survey.places
+        return [file for number, file in enumerate(self._first) if places is None or number in places]
 
     def _names_of(self, file: Any) -> list[str] | None:
         if not self._has_header(file):

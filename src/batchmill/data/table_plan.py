@@ -5,7 +5,7 @@ Azure ML: text is cut into blocks of bytes, Parquet by row group, compressed and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -64,11 +64,12 @@ class TablePlan:
         """Mini-batches of a file of ``size`` bytes, for the rule ``blocks``."""
         return block_count(size, self.size)
 
-    def slices(self, progress: Callable[[int], None] | None = None) -> Iterator[Slice]:
-        """All mini-batches in order; of the rule ``slices`` it reads the files where rows are to be counted."""
-        for number, file in enumerate(self.files):
-            for start, stop, rows in self._slices_of(file):
-                yield number, start, stop, rows
+    def slices(self, progress: Callable[[int], None] | None = None, first: int = 0, stop: int | None = None) -> Iterator[Slice]:
+        """The mini-batches of the files from ``first`` to ``stop`` in order; reads the files where rows are to be counted."""
+        for number in range(first, len(self.files) if stop is None else stop):
+            file = self.files[number]
+            for begin, end, rows in self._slices_of(file):
+                yield number, begin, end, rows
             if progress is not None:
                 progress(number + 1)
 
@@ -118,14 +119,15 @@ def plan_table(
     *,
     grouped: bool = False,
     joined: bool = False,
+    places: Collection[int] | None = None,
     whole: bool = False,
     operations: Sequence[Mapping[str, Any]] = (),
 ) -> TablePlan:
     """Find the columns of ``files`` (which are in plan order) and how they are cut; ``size`` as `settings.parse_size` returns it.
 
     With ``grouped`` the cut is left to `data.grouping`: only the columns matter. With ``joined`` all inputs are places of one dataset,
-    whose first file names the columns. ``whole``: a Parquet file is one mini-batch unless rows are asked for. ``operations`` are those of
-    the dataset (`data.definition`).
+    whose first file names the columns; ``places`` are the inputs of this table, if there are others. ``whole``: a Parquet file is one
+    mini-batch unless rows are asked for. ``operations`` are those of the dataset (`data.definition`).
 
     Raises:
         InputError: a file cannot be read, is not of the format, or has no columns; a compressed file is too long for one mini-batch;
@@ -134,7 +136,7 @@ def plan_table(
     """
     unit, amount = size or ("count", DEFAULT_BLOCK)
     rows = unit == "rows"
-    survey = InputSurvey.of(files, joined=joined)
+    survey = InputSurvey.of(files, joined=joined, places=places)
     uncut = options.multi_line or options.format == "parquet" or survey.compressed
     rule: Literal["blocks", "slices"] = "slices" if rows or uncut or grouped else "blocks"
     if survey.long_archive is not None and not rows and not grouped:
@@ -147,6 +149,7 @@ def plan_table(
     header["path_columns"] = path_columns(options, header["schemas"])
     choose_types(header, files, survey, options)
     header["operations"] = [dict(one) for one in operations]
+    header["joined"] = joined
     _check_operations(header)
     return TablePlan(header, rule, amount, files, options, rows, whole and not rows)
 

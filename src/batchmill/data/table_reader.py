@@ -72,7 +72,7 @@ class TableReader:
         piece = self.read_all(plan, item_of)
         if self._operations is None:
             return piece
-        starts = self._positions.starts(plan.index) if self._positions is not None else ()
+        starts = self._positions.starts(plan.index - self._header.get("first_mini_batch", 0)) if self._positions is not None else ()
         return self.operate(piece, plan.input, starts)[0]
 
     def operate(self, piece: TableSlice, number: int, starts: Sequence[int]) -> tuple[TableSlice, tuple[int, ...]]:

@@ -5,27 +5,23 @@ The plan lives on disk: a million files cost a listing and two sequential writes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from batchmill.data.definition import Definition
 from batchmill.data.formats import FILES
 from batchmill.data.listing import reaches
 from batchmill.data.walk import shown
 from batchmill.errors import DiskFullError, InputError, OutputError, SettingError
-from batchmill.parallel_run.cores import usable_cores
 from batchmill.parallel_run.names import is_name
 from batchmill.parallel_run.plan_groups import cut_groups
 from batchmill.parallel_run.plan_inputs import RunInputs
-from batchmill.parallel_run.plan_writer import InputPlan, ItemsWriter, first_mini_batches, plan_folder, write_header
+from batchmill.parallel_run.plan_writer import InputPlan, ItemsWriter, plan_folder, write_header
 from batchmill.settings import RunSettings, parse_size
 from batchmill.storage.files import disk_is_full
-from batchmill.worker.plan_file import SLICE, Item, PlanFile
 
-LEAST_GROUPING_MEMORY = 256 * 1024 * 1024
 FILES_PER_MINI_BATCH = 10
 """Azure ML: the default of ``mini_batch_size`` for files."""
 
@@ -115,11 +111,9 @@ def _write_plan(
     size = parse_size(settings.mini_batch_size)
     count = size[1] if size is not None and size[0] == "count" else FILES_PER_MINI_BATCH
     with ItemsWriter(folder, count, skip_empty=bool(settings.partition_keys), progress=progress) as items:
-        found = inputs.list_into(items, str(folder))
-    if found != FILES and settings.partition_keys:
-        return _cut_table_by_keys(settings, folder, found, items, announce)
-    if found != FILES:
-        return _cut_table(settings, folder, found, items, progress)
+        inputs.list_into(items, folder)
+    if inputs.format != FILES:
+        return _cut_tables(settings, inputs, folder, items, progress, announce)
     if size is not None and size[0] == "rows":
         raise SettingError(
             f"Setting 'mini_batch_size' has the value {settings.mini_batch_size!r}: files have no rows.",
@@ -141,117 +135,23 @@ def _cut_files(settings: RunSettings, folder: Path, items: ItemsWriter, count: i
     return PlanSummary("files", FILES, mini_batches, items.items, items.items, items.bytes, tuple(inputs))
 
 
-class PlannedFiles(Sequence[Item]):
-    """The files of a plan folder as a sequence that is read from the disk as it is used."""
-
-    def __init__(self, folder: Path, items: int) -> None:
-        self._plan = PlanFile(folder)
-        self._items = items
-
-    def __len__(self) -> int:
-        return self._items
-
-    @overload
-    def __getitem__(self, n: int) -> Item: ...
-    @overload
-    def __getitem__(self, n: slice) -> Sequence[Item]: ...
-    def __getitem__(self, n: int | slice) -> Item | Sequence[Item]:
-        if isinstance(n, slice):
-            return [self._plan.item(one) for one in range(self._items)[n]]
-        return self._plan.item(range(self._items)[n])
-
-    def __iter__(self) -> Iterator[Item]:
-        return map(self._plan.item, range(self._items))
-
-
-def _cut_table(settings: RunSettings, folder: Path, found: str, items: ItemsWriter, progress: Callable[[int], None] | None) -> PlanSummary:
-    from batchmill.data.table_options import TableOptions
-    from batchmill.data.table_plan import plan_table
-
-    header: dict[str, Any] = {"kind": "table", "items": None, "size": items.bytes, "format": found}
-    write_header(folder, inputs=items.inputs, mini_batches=0, cut={"rule": "count"}, **header)
-    files = PlannedFiles(folder, items.items)
-    options = TableOptions.from_settings(settings, found)
-    table = plan_table(files, options, parse_size(settings.mini_batch_size))
-    if table.rule == "blocks":
-        cut: dict[str, Any] = {"rule": "blocks", "size": table.size}
-        starts = _block_starts(files, table.blocks_of)
-    else:
-        cut = {"rule": "slices"}
-        starts = _write_slices(folder, table.slices(progress), items.items)
-    inputs, mini_batches = _number_table(folder, starts, items.inputs)
-    write_header(folder, inputs=inputs, mini_batches=mini_batches, cut=cut, **{**header, "table": table.header})
-    return PlanSummary("table", found, mini_batches, None, items.items, items.bytes, tuple(inputs))
-
-
-def _cut_table_by_keys(
-    settings: RunSettings, folder: Path, found: str, items: ItemsWriter, announce: Callable[[str], None] | None
+def _cut_tables(
+    settings: RunSettings,
+    inputs: RunInputs,
+    folder: Path,
+    items: ItemsWriter,
+    progress: Callable[[int], None] | None,
+    announce: Callable[[str], None] | None,
 ) -> PlanSummary:
-    """One mini-batch per combination of key values, from a sorted copy of the table that lies in the plan."""
-    import psutil
+    from batchmill.parallel_run.plan_table_groups import group_tables
+    from batchmill.parallel_run.plan_tables import cut_tables, plan_tables
 
-    from batchmill.data.grouping import group
-    from batchmill.data.table_options import TableOptions
-    from batchmill.data.table_plan import plan_table
-
-    header: dict[str, Any] = {
-        "kind": "table",
-        "items": None,
-        "size": items.bytes,
-        "format": found,
-        "partition_keys": settings.partition_keys,
-    }
-    write_header(folder, inputs=items.inputs, mini_batches=0, cut={"rule": "count"}, **header)
-    files = PlannedFiles(folder, items.items)
-    table = plan_table(files, TableOptions.from_settings(settings, found), grouped=True)
-    memory = max(LEAST_GROUPING_MEMORY, psutil.virtual_memory().available // 3)
-    grouped = group(files, table.header, settings.partition_keys, folder, memory_limit=memory, threads=usable_cores(), announce=announce)
-    first, firsts = 0, []
-    for groups in grouped.groups:
-        firsts.append(first)
-        first += groups
-    starts = chain((firsts[file.input] for file in files), [first])
-    inputs, mini_batches = _number_table(folder, starts, items.inputs)
-    more: dict[str, Any] = {"date_keys": grouped.date_keys, "table": {**table.header, "grouped": grouped.inputs}}
-    write_header(folder, inputs=inputs, mini_batches=mini_batches, cut={"rule": "groups"}, **header, **more)
-    return PlanSummary("table", found, mini_batches, None, items.items, items.bytes, tuple(inputs))
-
-
-def _block_starts(files: Sequence[Item], blocks_of: Callable[[int], int]) -> Iterator[int]:
-    """The first mini-batch of each file, and behind them the number of mini-batches."""
-    first = 0
-    for file in files:
-        yield first
-        first += blocks_of(file.size)
-    yield first
-
-
-def _write_slices(folder: Path, slices: Iterator[tuple[int, int, int, int]], items: int) -> Iterator[int]:
-    """Write slices.index; yields the first mini-batch of each file, and behind them the number of mini-batches."""
-    written, item = 0, -1
-    with (folder / "slices.index").open("wb", buffering=1 << 18) as file:
-        for number, start, stop, rows in slices:
-            for _ in range(item, number):
-                yield written
-            item = number
-            file.write(SLICE.pack(number, start, stop, rows))
-            written += 1
-    for _ in range(item, items):
-        yield written
-
-
-def _number_table(folder: Path, starts: Iterator[int], inputs: Sequence[InputPlan]) -> tuple[list[InputPlan], int]:
-    borders = {one.first_item for one in inputs}
-    at: dict[int, int] = {}
-    first = 0
-    with first_mini_batches(folder) as put:
-        for item, first in enumerate(starts):
-            put(item, first)
-            if item in borders:
-                at[item] = first
-    ends = [*(at[one.first_item] for one in inputs[1:]), first]
-    cut = [
-        replace(one, first_mini_batch=at[one.first_item], mini_batches=end - at[one.first_item])
-        for one, end in zip(inputs, ends, strict=True)
-    ]
-    return cut, first
+    keys = settings.partition_keys
+    header: dict[str, Any] = {"kind": "table", "items": None, "size": items.bytes, "format": inputs.format, "partition_keys": keys}
+    tables = plan_tables(settings, inputs, folder, items, header)
+    if keys:
+        more, cut_inputs, mini_batches = group_tables(tables, keys, folder, items, announce)
+    else:
+        more, cut_inputs, mini_batches = cut_tables(tables, folder, items, progress)
+    write_header(folder, inputs=cut_inputs, mini_batches=mini_batches, **{**header, **more})
+    return PlanSummary("table", inputs.format, mini_batches, None, items.items, items.bytes, tuple(cut_inputs))

@@ -18,6 +18,8 @@ from typing import Any, Optional, Sequence, Union
 PLAN_VERSION = 1
 UNKNOWN = 2**64 - 1
 """A start, stop or row number that the plan does not know."""
+HERE = "plan:"
+"""As the base of an input: its files lie in the plan folder itself."""
 
 ITEM = Struct("<QQqQ")
 """items.index: offset in items.bin, size in bytes, mtime in nanoseconds (0 when unknown), first mini-batch of the item."""
@@ -108,7 +110,7 @@ class PlanFile:
             if inputs[number].get("joined"):  # one input with the entry before: mini-batches run across
                 self._ends[number - 1] = self._ends[number]
         self._item_count = self._ends[-1] if inputs else 0
-        bases = [entry["base"] for entry in inputs]
+        bases = [self.folder if entry["base"] == HERE else entry["base"] for entry in inputs]
         for number, mount in enumerate(mounts or ()):
             if mount is not None and number < len(bases):
                 bases[number] = mount

@@ -114,16 +114,16 @@ class TableSource:
     def __init__(
         self, plan: PlanFile, began: Callable[[int], None], ended: Callable[[], None], thread_started: Callable[[int], None]
     ) -> None:
-        from batchmill.data.table_reader import TableReader
+        from batchmill.data.tables_reader import TablesReader
 
         self._plan = plan
-        self._reader = TableReader(plan.header["table"], plan.folder)
+        self._reader = TablesReader(plan.header["table"], plan.folder)
         self._began = began
         self._ended = ended
         self._thread_started = thread_started
         self._last: Optional[tuple[int, Any]] = None
         self._ahead: Optional[_ReadAhead] = None
-        self._mapped = bool(plan.header["table"]["grouped"])
+        self._mapped = self._reader.mapped
 
     def read(self, mini_batch: int, first: int = 0, count: Optional[int] = None, known: Optional[Known] = None) -> Slice:
         if known:

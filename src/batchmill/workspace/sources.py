@@ -179,6 +179,18 @@ def _of_datastore(text: str, workspace: Workspace | None) -> str:
     return datastore.physical(path)
 
 
+def _database(text: str, workspace: Workspace | None) -> str:
+    from batchmill.workspace.current import find_workspace
+    from batchmill.workspace.datastore import Datastore
+    from batchmill.workspace.sql_datastore import SqlDatastore
+
+    name = text.removeprefix(DATASTORE).strip("/").rpartition(":")[2]
+    datastore = Datastore.get(workspace or find_workspace(), name)
+    if not isinstance(datastore, SqlDatastore):
+        raise UserErrorException(f"Datastore '{name}' holds files and answers no query: use Dataset.Tabular.from_delimited_files.")
+    return datastore.connect()
+
+
 def _connect_container(url: str, workspace: Workspace) -> None:
     """A URL of a container that is registered with credentials is read with them."""
     from batchmill.storage.blob_url import parse_blob_url
@@ -198,7 +210,9 @@ def _connect_container(url: str, workspace: Workspace) -> None:
 
 
 def physical_definition(definition: Definition, workspace: Workspace | None) -> Definition:
-    """A definition over physical sources."""
+    """A definition over physical sources; of a query, the database is connected."""
+    if definition.format == "sql":
+        return replace(definition, sources=tuple(_database(text, workspace) for text in definition.sources))
     return replace(definition, sources=tuple(physical(text, workspace) for text in definition.sources))
 
 

@@ -22,6 +22,11 @@ class SqlDatastore(AbstractDatastore):
 
     datastore_type = "SqlDatabase"
     shown: ClassVar[tuple[str, ...]] = ("url",)
+    changeable = ("password",)
+
+    @property
+    def whereabouts(self) -> str:
+        return self.url
 
     @property
     def url(self) -> str:

@@ -169,7 +169,7 @@ def test_files_stay_files_whatever_their_names(tmp_path: Path) -> None:
     tables = touch(tmp_path / "a", "1.csv", "2.csv", content=b"x\n1\n")
     assert planned(tmp_path, dataset(tables))[0].kind == "files"
     assert planned(tmp_path, dataset(tables), format="csv")[0].kind == "table"
-    with pytest.raises(InputError, match="read in one way"):
+    with pytest.raises(InputError, match="all files or all tables"):
         planned(tmp_path, dataset(tables), tables)
     assert planned(tmp_path, dataset(tables), tables, format="files")[0].items == 4
 
