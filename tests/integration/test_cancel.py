@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from pathlib import Path
 
+import pytest
+
 import batchmill
+from batchmill.nodes import coordinator as coordinator_room
 from batchmill.nodes.coordinator import Coordinator
 from batchmill.parallel_run.run import Run, create_run
 from batchmill.parallel_run.run_folder import RunFolder
-from batchmill.records import RunStatus
+from batchmill.records import Counts, RunStatus
 from batchmill.settings import RunSettings
 
 
@@ -32,8 +37,37 @@ def test_a_request_before_the_beginning_counts_and_a_resume_forgets_it(tmp_path:
     folder = prepared(tmp_path, "import time\ndef run(files):\n    time.sleep(0.05)\n    return files\n")
     folder.cancel_request.touch()
     assert carry_out(folder) is RunStatus.CANCELED
-    assert Run(folder).counts.items.not_run
+    assert Run(folder).counts.items.succeeded == 0
     assert carry_out(folder) is RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize("phase", ["make_plan", "take_snapshot"])
+def test_a_request_while_the_run_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
+    folder = prepared(tmp_path, "def run(files):\n    return files\n")
+    begun = threading.Event()
+
+    def take_long(*_: object, **__: object) -> None:
+        begun.set()
+        threading.Event().wait(60)
+
+    def cancel() -> None:
+        assert begun.wait(30)
+        Run(folder).cancel()
+
+    other = threading.Thread(target=cancel)
+    other.start()
+    began = time.monotonic()
+    with monkeypatch.context() as patch:
+        patch.setattr(coordinator_room, phase, take_long)
+        assert carry_out(folder) is RunStatus.CANCELED
+    assert time.monotonic() - began < 30
+    other.join()
+    run = Run(folder)
+    assert (run.status, run.error, run.counts) == (RunStatus.CANCELED, None, Counts())
+    assert not folder.alive()
+    assert not folder.cancel_request.exists()
+    assert carry_out(folder) is RunStatus.COMPLETED
+    assert run.counts.items.succeeded == 20
 
 
 def test_a_failed_run_stays_failed(tmp_path: Path) -> None:
@@ -56,8 +90,10 @@ def test_a_detached_run_is_canceled_and_resumed(tmp_path: Path) -> None:
 
 def test_what_a_canceled_run_wrote_is_left_alone_by_the_next_one(tmp_path: Path) -> None:
     folder = prepared(tmp_path, "def run(files):\n    return files\n")
+    coordinator = Coordinator(folder)
+    coordinator.prepare()
     folder.cancel_request.touch()
-    assert carry_out(folder) is RunStatus.CANCELED
+    assert coordinator.carry_out().status is RunStatus.CANCELED
     (partial,) = (tmp_path / "out").iterdir()
     script, inputs = str(tmp_path / "src" / "score.py"), str(tmp_path / "in")
     other = create_run(RunSettings.parse({"script": script, "inputs": inputs, "output": str(tmp_path / "out")}))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from batchmill.data.formats import FILES, first_impression
 from batchmill.data.globs import is_glob, split_base
 from batchmill.errors import BatchmillError, DiskFullError, InputError, UsageError
+from batchmill.nodes.cancel_watch import CancelRequested, CancelWatch
 from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.node import worker_environment
@@ -73,9 +74,12 @@ class Coordinator:
         self._reserve: Reserve | None = None
         self._interpreter: Interpreter | None = None
         self._charged: list[Instruction] = []
+        self._canceled: Ending | None = None
 
     def prepare(self) -> None:
         """Hold the run, claim its ledger, plan it and copy its script: everything that bad input can stop.
+
+        A request to cancel it ends that too, as Canceled; `carry_out` says so.
 
         Raises:
             RunBusyError: another process carries the run out.
@@ -103,11 +107,14 @@ class Coordinator:
         if not new:  # a request that came before a new run could begin still counts
             self.folder.cancel_request.unlink(missing_ok=True)
         try:
-            self.names.bind(self.ledger)
-            if self.settings.environment is None:
-                self._start_reserve()
-            self._plan_and_snapshot()
-            self.find_interpreter()
+            with CancelWatch(self.folder.cancel_request):
+                self.names.bind(self.ledger)
+                if self.settings.environment is None:
+                    self._start_reserve()
+                self._plan_and_snapshot()
+                self.find_interpreter()
+        except CancelRequested:
+            self._canceled = self._cancel()
         except BaseException as error:
             self._end_reserve()
             if new and isinstance(error, (BatchmillError, OSError)):
@@ -116,6 +123,22 @@ class Coordinator:
                 where = f" ({error.filename})" if error.filename else ""
                 raise UsageError(f"The run cannot begin: {error.strerror}{where}.", cure="Nothing was started.") from error
             raise
+
+    def _cancel(self) -> Ending:
+        """The run was canceled before its work began; a resume plans it."""
+        self._end_reserve()
+        ending = Ending(RunStatus.CANCELED, None, self.ledger.counts())
+        (self.folder.path / "ballast").unlink(missing_ok=True)
+        self.ledger.end(ending.status, ending.error, ending.counts)
+        self.folder.cancel_request.unlink(missing_ok=True)
+        self._let_go()
+        self.progress.ended(ending.status, ending.counts, ending.error)
+        return ending
+
+    def _let_go(self) -> None:
+        self.ledger.close()
+        self.target.release()
+        self.folder.unlock()
 
     def _start_reserve(self) -> None:
         """Worker processes load their modules while the plan is made; without space for their logs that is left to the nodes."""
@@ -146,9 +169,7 @@ class Coordinator:
                 f"No space is left in {self.folder.path}.", cure=f"Free some space, then: batchmill resume {self.folder.id}"
             )
             self.ledger.end(RunStatus.FAILED, str(full), self.ledger.counts())
-            self.ledger.close()
-            self.target.release()
-            self.folder.unlock()
+            self._let_go()
             raise full from error
 
     def _plan_and_snapshot(self) -> None:
@@ -208,6 +229,8 @@ class Coordinator:
 
     def carry_out(self) -> Ending:
         """Run the prepared job to its end; the ending is in the ledger and in the logs when this returns."""
+        if self._canceled is not None:
+            return self._canceled
         try:
             try:
                 job = self._job()
@@ -217,9 +240,7 @@ class Coordinator:
             return self._conclude(job, ending)
         finally:
             self._end_reserve()
-            self.ledger.close()
-            self.target.release()
-            self.folder.unlock()
+            self._let_go()
 
     def _not_started(self, error: OSError) -> Ending:
         """The machine gives no process, descriptor or space for the workers."""

@@ -133,16 +133,12 @@ class Ledger:
     def _immediate(self) -> Iterator[None]:
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._connection.execute("ROLLBACK")
-                raise
+            yield
             self._connection.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except BaseException as error:  # an interrupt may come between any two of these lines
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
-            if "full" in str(error) or "disk I/O" in str(error):
+            if isinstance(error, sqlite3.OperationalError) and ("full" in str(error) or "disk I/O" in str(error)):
                 raise DiskFullError(
                     f"No space is left for the ledger {self.path}.", cure="Free some space, then batchmill resume."
                 ) from error
