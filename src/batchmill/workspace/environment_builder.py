@@ -19,6 +19,7 @@ from batchmill.errors import EnvironmentBuildError
 from batchmill.storage.files import atomic_write
 from batchmill.workspace.built_environment import Announce, BuildFolder, Built
 from batchmill.workspace.conda_command import conda_cause, conda_packages_in, conda_tool, create_conda_environment
+from batchmill.workspace.conda_dependencies import pip_name
 from batchmill.workspace.environment_recipe import TABLES, Recipe
 from batchmill.workspace.interpreter_check import check_interpreter
 from batchmill.workspace.pip_requirements import local_path
@@ -133,34 +134,55 @@ class _Build:
         return partial(create_conda_environment, self.recipe, conda_tool(self.recipe), self.prefix)
 
     def _install(self, python: Path, log: IO[str]) -> None:
-        if not self.lines and not self.recipe.tables:
-            return
-        lock = self._locked(python, self.lines, log)
-        if self.recipe.tables:
-            names = {line.split("==")[0].split(" @")[0].strip().lower() for line in lock.splitlines()}
-            names |= {name.lower() for name, *_ in conda_packages_in(self.prefix)}
-            self.added = [name for name in TABLES if name not in names]
-            if self.added:
-                lock = self._locked(python, [*self.lines, *self.added], log)
-        path = self.prefix / LOCK_NAME
-        path.write_text(lock, encoding="utf-8")
-        hashes = ["--require-hashes"] if self._hashed else []
-        words = [uv_path(), "pip", "install", "--python", str(python), "--compile-bytecode", "--no-deps", *hashes]
-        call([*words, "--requirements", str(path)], self.folder.path, log, self.variables)
+        if self._hashed:
+            self._install_hashed(python, log)
+        elif self.lines or self.recipe.tables:
+            lock = self._locked(python, self.lines, log)
+            if self.recipe.tables:
+                self.added = self._missing_for_tables(lock)
+                lock = self._locked(python, [*self.lines, *self.added], log) if self.added else lock
+            self._install_lock(python, LOCK_NAME, lock, ["--no-deps"], log)
 
     @property
     def _hashed(self) -> bool:
-        return ("--require-hashes", "") in self.recipe.pip.options or any("--hash" in line for line in self.lines)
+        return ("--require-hashes", "") in self.recipe.pip.options or any(" --hash" in line for line in self.lines)
+
+    def _install_hashed(self, python: Path, log: IO[str]) -> None:
+        """Lines with hashes are a lock already: nothing is installed that they do not vouch for, but what reading tables needs."""
+        self._install_lock(python, LOCK_NAME, "\n".join([*self._build_options, *self.lines, ""]), ["--require-hashes"], log)
+        if self.recipe.tables:
+            self.added = self._missing_for_tables("\n".join(self.lines))
+        if self.added:
+            limits = self.prefix / "limits.txt"
+            limits.write_text("\n".join(line.split(" --hash")[0] for line in self.recipe.pip.packages), encoding="utf-8")
+            more = self._locked(python, [f"--constraint {limits}", *self.added], log)
+            self._install_lock(python, f"tables-{LOCK_NAME}", more, ["--no-deps"], log)
+
+    def _install_lock(self, python: Path, name: str, lock: str, options: list[str], log: IO[str]) -> None:
+        path = self.prefix / name
+        path.write_text(lock, encoding="utf-8")
+        words = [uv_path(), "pip", "install", *self._no_index, "--python", str(python), "--compile-bytecode", *options]
+        call([*words, "--requirements", str(path)], self.folder.path, log, self.variables)
+
+    def _missing_for_tables(self, lock: str) -> list[str]:
+        names = {pip_name(line) for line in lock.splitlines()} | {name.lower() for name, *_ in conda_packages_in(self.prefix)}
+        return [name for name in TABLES if name not in names]
+
+    @property
+    def _no_index(self) -> list[str]:
+        return ["--no-index"] if ("--no-index", "") in self.recipe.pip.options else []  # uv knows no variable for it
+
+    @property
+    def _build_options(self) -> list[str]:
+        return [f"{name}={value}" for name, value in self.recipe.pip.options if name in ("--no-binary", "--only-binary")]
 
     def _locked(self, python: Path, lines: list[str], log: IO[str]) -> str:
         """The requirements with the exact version of every package; without addresses of indexes, and without credentials."""
-        build_options = [f"{name}={value}" for name, value in self.recipe.pip.options if name in ("--no-binary", "--only-binary")]
         constraints = [f"--constraint {path}" for path in self.recipe.pip.constraints]
         target = self.prefix / "requirements.new"
-        hashes = ["--generate-hashes"] if self._hashed else []
-        words = [uv_path(), "pip", "compile", "-", "--python", str(python), "--no-header", "--no-annotate", "--emit-build-options", *hashes]
-        text = "\n".join([*build_options, *constraints, *lines, ""])
-        call([*words, "--quiet", "--output-file", str(target)], self.folder.path, log, self.variables, text)
+        words = [uv_path(), "pip", "compile", "-", *self._no_index, "--python", str(python), "--no-header", "--no-annotate"]
+        text = "\n".join([*self._build_options, *constraints, *lines, ""])
+        call([*words, "--emit-build-options", "--quiet", "--output-file", str(target)], self.folder.path, log, self.variables, text)
         lock = target.read_text(encoding="utf-8")
         target.unlink()
         return lock
@@ -191,8 +213,6 @@ def _index_variables(recipe: Recipe) -> Iterator[tuple[str, str]]:
             yield variable, values[option][-1] if separator is None else separator.join(values[option])
     if "--extra-index-url" in values and "UV_INDEX_STRATEGY" not in os.environ:
         yield "UV_INDEX_STRATEGY", "unsafe-best-match"  # the best version of all indexes, as pip does
-    if "--no-index" in values:
-        yield "UV_NO_INDEX", "1"
     if "--pre" in values:
         yield "UV_PRERELEASE", "allow"
     addresses = [value for name in ("--index-url", "--extra-index-url", "--find-links") for value in values.get(name, [])]

@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -41,6 +42,12 @@ NOT_INHERITED = (
 CREDENTIAL = "BATCHMILL_URL_CREDENTIAL_"
 """Variables with such names carry what stood in the URLs of requirements: uv reads them, its files and its words hold only the names."""
 
+TIED = """
+import ctypes, os, sys
+ctypes.CDLL(None).prctl(1, 9)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
 LINE_LIMIT = 500
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 CAUSE = re.compile(r"(?:cause:|╰─▶|├─▶)\s*(.*?)(?=\n\s*(?:cause:|╰─▶|├─▶|hint:|error:|×)|\n\n|\Z)", re.DOTALL)
@@ -98,7 +105,7 @@ def call(words: Sequence[str | Path], folder: Path, log: IO[str], variables: Map
     log.write(f"$ {' '.join([tool, *command[1:]])}\n{text or ''}")
     log.flush()
     process = subprocess.Popen(
-        command,
+        [*_ends_with_its_parent(), *command],
         cwd=folder,
         env=tool_environment(variables),
         stdin=subprocess.DEVNULL if text is None else subprocess.PIPE,
@@ -123,6 +130,11 @@ def call(words: Sequence[str | Path], folder: Path, log: IO[str], variables: Map
     if process.returncode:
         raise ToolFailed(tool, process.returncode, said)
     return said
+
+
+def _ends_with_its_parent() -> list[str]:
+    """What starts a tool so that the kernel kills it when its builder dies: an orphan would go on, and hold the locks of uv's cache."""
+    return [sys.executable, "-I", "-S", "-c", TIED, str(os.getpid())] if sys.platform == "linux" else []
 
 
 def without_secrets(text: str, variables: Mapping[str, str]) -> str:
