@@ -103,7 +103,8 @@ def _plan_record(planned: Preview) -> dict[str, Any]:
         "kind": summary.kind,
         "format": summary.format,
         "inputs": [
-            {"base": one["base"], "files": one["items"], "mini_batches": one["mini_batches"]} for one in planned.plan.header["inputs"]
+            {"base": one["base"], "files": one["items"], "mini_batches": one["mini_batches"]} | ({"joined": True} if one["joined"] else {})
+            for one in planned.plan.header["inputs"]
         ],
         "files": summary.files,
         "bytes": summary.bytes,
