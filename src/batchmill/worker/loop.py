@@ -20,7 +20,7 @@ from batchmill.worker.entry_script import EntryScript
 from batchmill.worker.plan_file import PlanFile
 from batchmill.worker.process import die_with_parent, dump_stacks_into, peak_memory, prefer_as_victim, prepare_streams
 from batchmill.worker.questions import Questions, answer_with
-from batchmill.worker.results import count_rows, to_rows
+from batchmill.worker.results import Rows, count_rows, to_rows
 from batchmill.worker.script import MiniBatchContext, MiniBatchDataset, UserScript
 from batchmill.worker.slots import Slots
 from batchmill.worker.source import FileSource, Known, RankSource, Slice, TableSource
@@ -34,10 +34,6 @@ LEAST_FREE = 1 << 20
 TRACEBACK_LIMIT = 100_000
 MESSAGE_LIMIT = 10_000
 """Characters of an exception's text that are kept: it goes into the ledger, the letters and the logs with every try."""
-
-
-class DiskFull(Exception):
-    """The run's folder takes no more bytes."""
 
 
 def work(read_descriptor: int, write_descriptor: int) -> None:
@@ -277,24 +273,31 @@ class Worker:
         except ProtocolLost:
             raise
         except BaseException as error:
-            facts = self._describe(error)  # asks the script's own exception for its text: within the bound of run()
-            self._flush_streams()
-            self._check_descriptors()
-            outs_now, errs_now = self._printed_so_far = self._printed()
-            if outs_now > outs or errs_now > errs:
-                facts["printed"] = (outs, outs_now, errs, errs_now)
-            view[base + slot_fields.PHASE] = slot_fields.IDLE
-            view[base + slot_fields.RUNNING] = slot_fields.NONE
-            if isinstance(error, DiskFull) or self._is_disk_full(error):
-                self._give_up_full(delivery)
-            self._deliver(delivery)
-            self._report_failure(
-                delivery.lease, mini_batch, piece, part, status, facts, time.monotonic() - clock, max(0.0, time.monotonic() - called)
-            )
+            self._failed(delivery, mini_batch, piece, part, status, error, (clock, called), (outs, errs))
             return False
+        self._succeeded(delivery, mini_batch, piece, part, count, rows, began, clock, returned - called)
+        outs_now, errs_now = self._printed_so_far = self._printed()
+        if outs_now > outs or errs_now > errs:
+            delivery.spans += SPAN.pack(mini_batch, outs, outs_now, errs, errs_now)
+        return True
+
+    def _succeeded(
+        self,
+        delivery: Delivery,
+        mini_batch: int,
+        piece: Optional[tuple[int, int]],
+        part: Slice,
+        count: int,
+        rows: Optional[Rows],
+        began: float,
+        clock: float,
+        run_seconds: float,
+    ) -> None:
+        """Append the rows of a try that succeeded and count it in; ``began`` and ``clock`` are when it began, in both times."""
         data = rows.data if rows else b""
         if data:
             self._write(delivery, data)
+        view, base = self._view, self._base
         view[base + slot_fields.RUNNING] = slot_fields.NONE
         view[base + slot_fields.FINISHED] += 1
         if count == part.items == part.given and not part.nulled and (rows is None or not rows.unencodable):
@@ -310,12 +313,8 @@ class Worker:
         delivery.ok += ok
         delivery.short += ok < part.items
         delivery.packed += RECORD.pack(
-            len(data), min(count, 0xFFFFFFFF), part.items, ok, zlib.crc32(data), began, time.monotonic() - clock, returned - called
+            len(data), min(count, 0xFFFFFFFF), part.items, ok, zlib.crc32(data), began, time.monotonic() - clock, run_seconds
         )
-        outs_now, errs_now = self._printed_so_far = self._printed()
-        if outs_now > outs or errs_now > errs:
-            delivery.spans += SPAN.pack(mini_batch, outs, outs_now, errs, errs_now)
-        return True
 
     def _check_descriptors(self) -> None:
         """A script that closed or replaced our descriptors is found out while the slot still names its mini-batch."""
@@ -340,7 +339,9 @@ class Worker:
             return self._script.run(part.value, context)
         return self._script.run(part.value)
 
-    def _notes(self, delivery: Delivery, mini_batch: int, piece: Optional[tuple[int, int]], part: Slice, count: int, rows: Any) -> int:
+    def _notes(
+        self, delivery: Delivery, mini_batch: int, piece: Optional[tuple[int, int]], part: Slice, count: int, rows: Optional[Rows]
+    ) -> int:
         """Say which items failed without failing the try; returns the number of items that succeeded."""
         for position, error_class, message in part.unreadable:
             delivery.notes.append(_note(mini_batch, piece, part.name(position), position, 1, error_class, message))
@@ -416,25 +417,45 @@ class Worker:
 
     # --- errors -----------------------------------------------------------------------------------------------------------------
 
-    def _report_failure(
+    def _failed(
         self,
-        lease: int,
+        delivery: Delivery,
         mini_batch: int,
         piece: Optional[tuple[int, int]],
         part: Optional[Slice],
         status: str,
-        facts: dict[str, Any],
-        elapsed: float,
-        run_seconds: float,
+        error: BaseException,
+        since: tuple[float, float],
+        printed: tuple[int, int],
     ) -> None:
+        """Report a try that failed, after what succeeded before it.
+
+        Args:
+            part: what was read; None when reading it failed.
+            since: the monotonic times when the try began and when ``run()`` was called.
+            printed: what `_printed` said when the try began.
+        """
+        facts = self._describe(error)  # asks the script's own exception for its text: within the bound of run()
+        self._flush_streams()
+        self._check_descriptors()
+        outs, errs = printed
+        outs_now, errs_now = self._printed_so_far = self._printed()
+        if outs_now > outs or errs_now > errs:
+            facts["printed"] = (outs, outs_now, errs, errs_now)
+        self._mark(slot_fields.PHASE, slot_fields.IDLE)
+        self._mark(slot_fields.RUNNING, slot_fields.NONE)
+        if self._is_disk_full(error):
+            self._give_up_full(delivery)
+        self._deliver(delivery)
+        now = time.monotonic()
         message = {
             "m": "failed",
-            "lease": lease,
+            "lease": delivery.lease,
             "mb": mini_batch,
             "items": part.items if part else None,
             "status": status,
-            "elapsed": elapsed,
-            "run_seconds": run_seconds if status == "RUN_EXCEPTION" else 0.0,
+            "elapsed": now - since[0],
+            "run_seconds": max(0.0, now - since[1]) if status == "RUN_EXCEPTION" else 0.0,
             **facts,
         }
         if part is not None and part.items == 1:
