@@ -22,10 +22,14 @@ WRITE = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
 class PlannedItem(Protocol):
     """What the prefetcher reads of an item of a plan."""
 
-    name: str
-    input: int
-    size: int
-    etag: str | None
+    @property
+    def name(self) -> str: ...
+    @property
+    def input(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def etag(self) -> str | None: ...
 
 
 class Source:

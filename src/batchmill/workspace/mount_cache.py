@@ -66,7 +66,7 @@ class _Entry:
 class Pins:
     """The hold of one mount on the remote files it needs."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit: int) -> None:
         root = home() / "cache" / "datasets"
         self._files, mounts = root / "files", root / "mounts"
         for folder in (self._files, mounts):
@@ -77,6 +77,7 @@ class Pins:
         self._folder.mkdir(mode=0o755)
         self._paths: dict[tuple[int, str], str] = {}
         self._bases: list[str] = []
+        self._limit = limit
 
     @classmethod
     def fetch(cls, places: Sequence[Input], files: Sequence[DatasetFile], retry_timeout: float = 20.0) -> Pins:
@@ -93,9 +94,9 @@ class Pins:
                 f"The remote files of the dataset take {_shown(size)}, more than the {_shown(limit)} that a mount may bring to this "
                 f"machine. Set {VARIABLE} to more, mount a part (take, filter), or give the dataset to a run, which fetches as it goes."
             )
-        pins = cls()
+        pins = cls(limit)
         try:
-            pins._hold(places, files, limit, retry_timeout)
+            pins._hold(places, files, retry_timeout)
         except BaseException:
             pins.release()
             raise
@@ -106,24 +107,25 @@ class Pins:
         return self._paths.get((file.input, file.name)) or f"{self._bases[file.input]}/{file.name}"
 
     def release(self) -> None:
-        """Let go of the files; they stay in the cache until their room is wanted."""
+        """Let go of the files; they stay in the cache as far as it may grow, until their room is wanted."""
         shutil.rmtree(self._folder, ignore_errors=True)
         with suppress(OSError):
             os.unlink(self._folder.with_suffix(".lock"))
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
+        _make_room(self._files, self._limit)
 
     # --- getting hold of files ------------------------------------------------------------------------------------------------------
 
-    def _hold(self, places: Sequence[Input], files: Sequence[DatasetFile], limit: int, retry_timeout: float) -> None:
+    def _hold(self, places: Sequence[Input], files: Sequence[DatasetFile], retry_timeout: float) -> None:
         from batchmill.storage.crew import Crew
 
         self._bases = [one.base for one in places]
         missing = [(number, file) for number, file in enumerate(files) if not self._found(number, file)]
         if not missing:
             return
-        _make_room(self._files, limit - sum(_cost(file) for _, file in missing))
+        _make_room(self._files, self._limit - sum(map(_cost, files)))
         self._check_disk(sum(_cost(file) for _, file in missing))
         crew = Crew(THREADS)
         fetcher = _Fetcher(places, self._folder, retry_timeout, crew.stopped.is_set)
