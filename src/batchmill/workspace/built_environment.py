@@ -51,8 +51,8 @@ class Built:
     created: str
     seconds: float
     key: str = ""
-    conda: bool = False
-    notes: list[str] = field(default_factory=list)
+    conda: list[list[str]] = field(default_factory=list)
+    """Name, version and build of its conda packages, where conda made it."""
 
     @property
     def folder(self) -> Path:
@@ -61,7 +61,7 @@ class Built:
 
     def holds(self, *names: str) -> bool:
         """Are packages of these names installed?"""
-        there = {package[0].lower().replace("_", "-") for package in self.packages}
+        there = {package[0].lower().replace("_", "-") for package in (*self.packages, *self.conda)}
         return there.issuperset(names)
 
     def as_dict(self) -> dict[str, Any]:

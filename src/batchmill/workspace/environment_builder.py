@@ -108,11 +108,12 @@ class _Build:
             added=self.added,
             created=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
             seconds=round(time.monotonic() - began, 3),
-            conda=bool(recipe.conda),
+            conda=conda_packages_in(self.prefix),
         )
         os.sync()  # what counts after a power cut must be whole
         self.folder.publish(built)
-        self.announce(f"{recipe.who} is built: {len(built.packages)} packages, Python {built.python_version}, {built.seconds:.1f} s.")
+        amount = f"{len(built.packages)} package{'' if len(built.packages) == 1 else 's'}"
+        self.announce(f"{recipe.who} is built: {amount}, Python {built.python_version}, {built.seconds:.1f} s.")
 
     def _failed(self, cause: str) -> EnvironmentBuildError:
         values = {"cause": cause, "name": self.recipe.name, "at": time.time_ns(), "generation": self.generation}

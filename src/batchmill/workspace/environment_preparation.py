@@ -175,6 +175,7 @@ def _built(environment: Environment, recipe: Recipe, warnings: list[str], needs_
         "folder": str(built.folder),
         "python_version": built.python_version,
         "packages": built.packages,
+        "conda": built.conda,
         "added": built.added,
     }
     return Interpreter(built.python, _variables(environment, built), warnings, description)
