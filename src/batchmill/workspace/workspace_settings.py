@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import SettingError
+from batchmill.workspace.environment_policy import IMAGES, POLICIES
 
 if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
-
-POLICIES = ("build", "current")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +67,11 @@ def _check_policy(_workspace: Workspace, value: str) -> None:
         raise SettingError(f"Setting 'environments' has the value '{value}': it must be {' or '.join(POLICIES)}.")
 
 
+def _check_images(_workspace: Workspace, value: str) -> None:
+    if value not in IMAGES:
+        raise SettingError(f"Setting 'docker_images' has the value '{value}': it must be {' or '.join(IMAGES)}.")
+
+
 def _check_mirrors(_workspace: Workspace, value: dict[str, Any]) -> None:
     from batchmill.storage.mirrors import Mirrors
 
@@ -89,6 +93,9 @@ KNOWN = {
         WorkspaceSetting("default_cpu_compute", "The compute target that get_default_compute_target('CPU') gives.", _check_compute),
         WorkspaceSetting("default_gpu_compute", "The compute target that get_default_compute_target('GPU') gives.", _check_compute),
         WorkspaceSetting("environments", "build or current: how runs come to the environment that they name.", _check_policy),
+        WorkspaceSetting(
+            "docker_images", "error or environment: refuse an environment with an image of its own, or use its packages.", _check_images
+        ),
         WorkspaceSetting("mirrors", "Where public URLs and containers are read from instead.", _check_mirrors, is_json=True),
         WorkspaceSetting("vm_sizes", "Sizes of nodes beside the usual ones of Azure.", _check_sizes, is_json=True),
     )
