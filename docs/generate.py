@@ -130,9 +130,10 @@ def cli_page() -> str:
     for path, command in _commands(typer.main.get_command(make_app()), "batchmill"):
         text.append(f"## {path}\n")
         text.append("\n\n".join(_help(part) for part in (command.help or "").split("\n\n") if part.strip()) + "\n")
-        if any(parameter.name in settings - {"script"} for parameter in command.params):
+        takes_all = 2 * len(settings.intersection(parameter.name for parameter in command.params)) > len(settings)
+        if takes_all:
             text.append("Takes every option of the [settings of a run](settings.md), and `-- ARGS` for the entry script. Beside them:\n")
-        own = [parameter for parameter in command.params if parameter.name not in settings and parameter.name != "help"]
+        own = [one for one in command.params if one.name != "help" and not (takes_all and one.name in settings)]
         rows = [_row(f"`{_spelling(parameter)}`", _help(getattr(parameter, "help", None) or "")) for parameter in own]
         if rows:
             text.append("\n".join([_row("Argument or option", "Meaning"), "|---|---|", *rows]) + "\n")

@@ -9,7 +9,9 @@ import typer
 
 from batchmill import __version__
 from batchmill.cli import (
+    compute,
     dataset,
+    datastore,
     environment,
     plan,
     resume,
@@ -38,8 +40,10 @@ COMMANDS = (
     runs_cancel,
     runs_remove,
     workspace,
+    datastore,
     dataset,
     environment,
+    compute,
 )
 # Typer carries the base of its usage errors only in this way across its versions.
 ClickException: Any = typer.BadParameter.__mro__[2]

@@ -89,11 +89,11 @@ def check_output_outside(settings: RunSettings, output: str | None = None, *, de
         OutputError: the folder lies inside of an input, or is one.
     """
     target = output if output is not None else settings.output
-    if target is None or is_name(target):
+    if target is None or (output is None and is_name(target)):
         return
     named = definitions or {}
     texts = [source for text in settings.inputs for source in (named[text].sources if text in named else (text,))]
-    for text in (text for text in texts if not is_name(text)):
+    for text in (text for text in texts if output is not None or not is_name(text)):
         if reaches(text, target):
             raise OutputError(
                 f"The output folder {shown(target)} lies inside the input {shown(text)}: results would become input.",

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from batchmill.workspace.exceptions import UserErrorException
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from batchmill.workspace.asset import Asset
     from batchmill.workspace.secret import Secret
     from batchmill.workspace.workspace import Workspace
@@ -33,6 +35,8 @@ class AbstractDatastore:
     datastore_type: ClassVar[str]
     shown: ClassVar[tuple[str, ...]] = ()
     """The attributes that are printed, behind the name."""
+    changeable: ClassVar[tuple[str, ...]] = ()
+    """The facts and secrets that may be given anew."""
 
     def __init__(self, workspace: Workspace, asset: Asset) -> None:
         self.workspace = workspace
@@ -52,6 +56,27 @@ class AbstractDatastore:
         return shown
 
     @property
+    def created(self) -> datetime:
+        """When it was registered (UTC)."""
+        return self._asset.created
+
+    @property
+    def stored(self) -> dict[str, Any]:
+        """The definition as the registry keeps it, its secrets sealed."""
+        return dict(self._asset.definition)
+
+    def with_definition(self, definition: dict[str, Any]) -> Asset:
+        """What the registry would hold with another definition."""
+        from dataclasses import replace
+
+        return replace(self._asset, definition=definition)
+
+    @property
+    def whereabouts(self) -> str:
+        """Where it lies, in one text."""
+        return ""
+
+    @property
     def is_default(self) -> bool:
         """Whether it is the default datastore of its workspace."""
         return bool(self.workspace.default_datastore_name == self.name)
@@ -69,7 +94,7 @@ class AbstractDatastore:
         if self.is_default:
             raise UserErrorException(
                 f"Datastore '{self.name}' is the default datastore of workspace {self.workspace.name} and cannot be unregistered. "
-                "Make another one the default first: set_as_default()."
+                "Make another one the default first: set_as_default(), or batchmill datastore update OTHER --default."
             )
         if not self.workspace.registry.remove(KIND, self.name):
             raise UserErrorException(f"There is no datastore '{self.name}' in workspace {self.workspace.name} any more.")
@@ -90,7 +115,12 @@ class AbstractDatastore:
 
     def as_dict(self) -> dict[str, Any]:
         """For ``--json``: what the registry knows, without secrets."""
-        facts = {"datastore_type": self.datastore_type, "default": self.is_default, "definition": self.definition}
+        facts = {
+            "datastore_type": self.datastore_type,
+            "place": self.whereabouts,
+            "default": self.is_default,
+            "definition": self.definition,
+        }
         return {"name": self.name, **facts, "id": self._asset.id, "created": self._asset.created.isoformat()}
 
     def __str__(self) -> str:

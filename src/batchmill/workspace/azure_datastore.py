@@ -10,7 +10,7 @@ import base64
 import hashlib
 import ipaddress
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 from batchmill.workspace.exceptions import UserErrorException
@@ -65,7 +65,12 @@ class AzureStorageDatastore(StorageDatastore):
     """A datastore of an Azure storage account."""
 
     shown = ("container_name", "account_name", "protocol", "endpoint")
+    changeable: ClassVar[tuple[str, ...]] = ("account_key", "sas_token", "endpoint")
     folder_kind = "containers"
+
+    @property
+    def whereabouts(self) -> str:
+        return self.local_folder if self.is_local else f"{self.account_name}/{self.container_name}"
 
     @property
     def account_name(self) -> str:
@@ -181,6 +186,7 @@ class AzureDataLakeGen2Datastore(AzureStorageDatastore):
     """A file system of Azure Data Lake Storage Gen2, with a service principal (Azure ML: ``AzureDataLakeGen2Datastore``)."""
 
     datastore_type = "AzureDataLakeGen2"
+    changeable = ("tenant_id", "client_id", "client_secret", "authority_url", "endpoint")
 
     @property
     def tenant_id(self) -> str | None:

@@ -18,6 +18,11 @@ class LocalFolderDatastore(StorageDatastore):
 
     datastore_type = "LocalFolder"
     shown = ("folder",)
+    changeable = ("path",)
+
+    @property
+    def whereabouts(self) -> str:
+        return self.folder
 
     @property
     def folder(self) -> str:
@@ -35,6 +40,10 @@ class BucketDatastore(StorageDatastore):
     """A bucket, from the folder ``prefix`` on."""
 
     shown: ClassVar[tuple[str, ...]] = ("bucket", "prefix", "endpoint")
+
+    @property
+    def whereabouts(self) -> str:
+        return f"{self.bucket}/{self.prefix}" if self.prefix else self.bucket
 
     @property
     def bucket(self) -> str:
@@ -77,6 +86,7 @@ class S3Datastore(BucketDatastore):
 
     datastore_type = "S3"
     shown = ("bucket", "prefix", "region", "endpoint")
+    changeable = ("access_key_id", "secret_access_key", "session_token", "region", "endpoint")
 
     @property
     def region(self) -> str | None:
@@ -103,6 +113,7 @@ class GoogleDatastore(BucketDatastore):
     """A bucket of Google Cloud Storage."""
 
     datastore_type = "GoogleCloudStorage"
+    changeable = ("service_account_key", "service_account_file", "endpoint")
 
     @property
     def connection(self) -> Connection:

@@ -89,6 +89,29 @@ def register(
         return kind(workspace, there)
 
 
+def change(
+    datastore: AbstractDatastore, facts: Mapping[str, Any], secrets: Mapping[str, str | None] | None = None, *, check: bool = True
+) -> AbstractDatastore:
+    """Replace facts of a registered datastore, and its secrets, all of them, where some are given; the rest stays.
+
+    Raises:
+        UserErrorException: a fact does not belong to its kind, or the store does not answer as it must.
+    """
+    kind, old = type(datastore), datastore.stored
+    foreign = [name for name in (*facts, *(secrets or {})) if name not in kind.changeable]
+    if foreign:
+        known = ", ".join(kind.changeable) or "nothing"
+        raise UserErrorException(
+            f"Datastore '{datastore.name}' is of the kind {kind.datastore_type} and has no {foreign[0]}: {known} can be changed."
+        )
+    given = _definition(kind, facts, secrets or {})
+    definition = {**old, **given}
+    changed = kind(datastore.workspace, datastore.with_definition(definition))
+    if check:
+        _check(changed)
+    return kind(datastore.workspace, datastore.workspace.registry.put(KIND, datastore.name, definition))
+
+
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or NAME.fullmatch(name) is None:
         raise UserErrorException(

@@ -97,7 +97,7 @@ class StorageDatastore(AbstractDatastore):
         """
         from batchmill.workspace.store_files import folder_to_upload
 
-        self._send(folder_to_upload(src_dir), target_path, overwrite, show_progress)
+        self.send(folder_to_upload(src_dir), target_path, overwrite, show_progress)
         return self.path(target_path)
 
     def upload_files(
@@ -116,17 +116,23 @@ class StorageDatastore(AbstractDatastore):
         """
         from batchmill.workspace.store_files import files_to_upload
 
-        self._send(files_to_upload(files, relative_root), target_path, overwrite, show_progress)
+        self.send(files_to_upload(files, relative_root), target_path, overwrite, show_progress)
         return self.path(target_path)
 
-    def _send(self, files: Iterable[StoreFile], target_path: str | None, overwrite: bool, show_progress: bool) -> Moved:
+    def send(self, files: Iterable[StoreFile], target_path: str | None, overwrite: bool, show_progress: bool) -> Moved:
+        """Upload files under their names to ``target_path``; returns what was done.
+
+        Raises:
+            UserErrorException: the datastore has no credentials.
+            StoreError: the store is unreachable or refuses.
+        """
         from batchmill.workspace.store_files import upload
         from batchmill.workspace.transfer_line import TransferLine
 
         self.require_writable()
         with TransferLine("Uploaded", f"to {self.name}/{relative_path(target_path)}", show=show_progress) as line:
             moved = upload(files, self._folder(target_path), overwrite=overwrite, tell=line)
-        if moved.skipped:
+        if moved.skipped and not show_progress:
             import logging
 
             logging.getLogger("batchmill").warning(
@@ -156,11 +162,15 @@ class StorageDatastore(AbstractDatastore):
         Raises:
             InputError: the store is unreachable, unknown or refuses.
         """
+        return self.fetch(target_path, prefix or "", overwrite, show_progress).files
+
+    def fetch(self, target_path: str | os.PathLike[str], prefix: str, overwrite: bool, show_progress: bool) -> Moved:
+        """As `download`; returns what was done, skipped files as well."""
         from batchmill.workspace.store_files import download
         from batchmill.workspace.transfer_line import TransferLine
 
         with TransferLine("Downloaded", f"from {self.name}", show=show_progress) as line:
-            return download(self._folder(None), prefix or "", target_path, overwrite=overwrite, tell=line).files
+            return download(self._folder(None), prefix, target_path, overwrite=overwrite, tell=line)
 
     def files(self, prefix: str = "") -> Iterator[StoreFile]:
         """The files whose names begin with ``prefix``, with their sizes."""
