@@ -42,7 +42,7 @@ def test_sealed_and_unsealed(home: Path) -> None:
     assert [path.name for path in home.iterdir()] == ["secret.key"]
 
 
-@pytest.mark.parametrize("key", [Fernet.generate_key().decode(), "a phrase that all of the team know"])
+@pytest.mark.parametrize("key", [Fernet.generate_key().decode(), "a phrase that all of the team know"], ids=["key", "phrase"])
 def test_the_key_of_the_environment(home: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setenv("BATCHMILL_SECRET_KEY", key)
     assert unseal(seal(TEXT)) == TEXT
