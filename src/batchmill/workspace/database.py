@@ -35,6 +35,9 @@ class Database:
         self.url, self.engine = url, engine
         self.label = label(url)
         self.inode = inode(url)
+        # SQLite shows one state to a transaction anyway.
+        snapshot = engine.dialect.name == "postgresql"
+        self._reader = engine.execution_options(isolation_level="REPEATABLE READ") if snapshot else engine
 
     def __repr__(self) -> str:
         return f"Database({self.label})"
@@ -42,7 +45,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state and changes nothing."""
-        with translated(self.url, self.label), self.engine.connect() as connection, connection.begin():
+        with translated(self.url, self.label), self._reader.connect() as connection, connection.begin():
             yield connection
 
     @contextmanager

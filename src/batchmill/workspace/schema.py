@@ -160,6 +160,40 @@ runs = Table(
 )
 
 
+def _compute_column() -> Column[str]:
+    return Column("compute_id", Text, ForeignKey("assets.id", ondelete="CASCADE"), nullable=False)
+
+
+# A run's claim to nodes of a compute target; ``position`` is its place in the queue, the rest says who holds it.
+pool_leases = Table(
+    "pool_leases",
+    metadata,
+    Column("id", Text, nullable=False),
+    _compute_column(),
+    Column("position", Integer, nullable=False),
+    Column("run_id", Text, nullable=False),
+    Column("wanted", Integer, nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_start", Text, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("heartbeat", Moment, nullable=False),
+    PrimaryKeyConstraint("id"),
+    Index("ix_pool_leases_compute", "compute_id", "position"),
+)
+
+# A node that is there; ``lease`` holds it, or it is idle since ``since``.
+pool_nodes = Table(
+    "pool_nodes",
+    metadata,
+    _compute_column(),
+    Column("number", Integer, nullable=False),
+    Column("lease", Text, nullable=True),
+    Column("since", Moment, nullable=False),
+    PrimaryKeyConstraint("compute_id", "number"),
+)
+
+
 def insert_unless_there(connection: Connection, table: Table, row: dict[str, Any]) -> None:
     """Insert a row where no unique index objects."""
     connection.execute(_dialect_of(connection).insert(table).on_conflict_do_nothing(), row)

@@ -307,6 +307,21 @@ class Workspace:
         """Name -> compute target."""
         return self._view("compute", "batchmill.workspace.compute")
 
+    def get_default_compute_target(self, type: str) -> Any:
+        """The compute target that the setting ``default_cpu_compute`` or ``default_gpu_compute`` names; None where it is not made.
+
+        Raises:
+            UserErrorException: ``type`` is neither CPU nor GPU.
+            ComputeTargetException: the compute target of that name has been removed.
+        """
+        from batchmill.workspace.compute import AmlCompute
+
+        kind = str(type).lower()
+        if kind not in ("cpu", "gpu"):
+            raise UserErrorException(f"The type of a default compute target is CPU or GPU, not {type!r}.")
+        name = self.registry.setting(f"default_{kind}_compute")
+        return None if name is None else AmlCompute(self, name)
+
     @property
     def experiments(self) -> Mapping[str, Sequence[RegisteredRun]]:
         """Name -> runs of the experiment, newest first."""

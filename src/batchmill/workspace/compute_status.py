@@ -1,0 +1,105 @@
+"""What a compute target tells of itself (Azure ML: ``AmlComputeStatus``, ``ScaleSettings``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from batchmill.workspace.scaling import Scale
+
+if TYPE_CHECKING:
+    from batchmill.workspace.asset import Asset
+    from batchmill.workspace.pool import PoolView
+
+SUCCEEDED = "Succeeded"
+PRIORITY_WORDS = {"dedicated": "Dedicated", "lowpriority": "LowPriority"}
+
+
+@dataclass(frozen=True)
+class ScaleSettings:
+    """Bounds of the number of nodes, and seconds after which an idle one leaves."""
+
+    minimum_node_count: int
+    maximum_node_count: int
+    idle_seconds_before_scaledown: int
+
+    def serialize(self) -> dict[str, Any]:
+        """As Azure ML tells it: the idle time as an ISO 8601 duration."""
+        idle = f"PT{self.idle_seconds_before_scaledown}S"
+        return {"minNodeCount": self.minimum_node_count, "maxNodeCount": self.maximum_node_count, "nodeIdleTimeBeforeScaleDown": idle}
+
+
+@dataclass(frozen=True)
+class AmlComputeStatus:
+    """The nodes at one moment. Moments are UTC."""
+
+    current_node_count: int
+    target_node_count: int
+    running_node_count: int
+    idle_node_count: int
+    allocation_state: str
+    allocation_state_transition_time: datetime
+    creation_time: datetime
+    modified_time: datetime
+    provisioning_state_transition_time: datetime
+    scale_settings: ScaleSettings
+    vm_priority: str
+    vm_size: str
+    provisioning_state: str = SUCCEEDED
+    errors: None = None
+
+    @property
+    def node_state_counts(self) -> dict[str, int]:
+        """Nodes by state. A node of this machine is ready at once, and none is taken away while it works."""
+        return {
+            "preparingNodeCount": 0,
+            "runningNodeCount": self.running_node_count,
+            "idleNodeCount": self.idle_node_count,
+            "unusableNodeCount": 0,
+            "leavingNodeCount": 0,
+            "preemptedNodeCount": 0,
+        }
+
+    def serialize(self) -> dict[str, Any]:
+        """The keys of Azure ML (specification H1)."""
+        return {
+            "currentNodeCount": self.current_node_count,
+            "targetNodeCount": self.target_node_count,
+            "nodeStateCounts": self.node_state_counts,
+            "allocationState": self.allocation_state,
+            "allocationStateTransitionTime": self.allocation_state_transition_time.isoformat(),
+            "errors": self.errors,
+            "creationTime": self.creation_time.isoformat(),
+            "modifiedTime": self.modified_time.isoformat(),
+            "provisioningState": self.provisioning_state,
+            "provisioningStateTransitionTime": self.provisioning_state_transition_time.isoformat(),
+            "scaleSettings": self.scale_settings.serialize(),
+            "vmPriority": self.vm_priority,
+            "vmSize": self.vm_size,
+        }
+
+
+def status_of(asset: Asset, view: PoolView) -> AmlComputeStatus:
+    """The status of a compute target whose pool looks like that."""
+    nodes, idle = len(view.state.nodes), len(view.state.idle)
+    definition = asset.definition
+    return AmlComputeStatus(
+        current_node_count=nodes,
+        target_node_count=view.target,
+        running_node_count=nodes - idle,
+        idle_node_count=idle,
+        allocation_state="Steady" if view.target == nodes else "Resizing",
+        allocation_state_transition_time=max([asset.modified, *(node.since for node in view.state.nodes)]),
+        creation_time=asset.created,
+        modified_time=asset.modified,
+        provisioning_state_transition_time=asset.modified,
+        scale_settings=scale_settings_of(view.scale),
+        vm_priority=PRIORITY_WORDS[definition["vm_priority"]],
+        vm_size=definition["vm_size"],
+    )
+
+
+def scale_settings_of(scale: Scale) -> ScaleSettings:
+    """The same bounds under the names of Azure ML."""
+    return ScaleSettings(scale.minimum, scale.maximum, int(scale.idle_seconds))

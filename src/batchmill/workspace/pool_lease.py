@@ -1,0 +1,168 @@
+"""The nodes that a run holds: asked for in its own process, kept until it gives them back or its process ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from batchmill.errors import RegistryError, SettingError
+from batchmill.workspace.exceptions import ComputeTargetException, UserErrorException
+from batchmill.workspace.holder import BEAT, Holder
+from batchmill.workspace.pool import Pool, scale_of
+
+if TYPE_CHECKING:
+    from batchmill.workspace.vm_sizes import VmSize
+    from batchmill.workspace.workspace import Workspace
+
+POLL = 0.5  # seconds between looks while nodes are missing
+
+
+class Lease:
+    """Nodes of a compute target, held for a run. ``size`` is what one of them may use; None where the target sets no bound.
+
+    While nodes are missing a thread asks for them; it also says that this process lives. Leaving the ``with`` block gives the nodes back.
+    """
+
+    def __init__(self, pool: Pool, id: str, nodes: list[int], wanted: int, size: VmSize | None) -> None:
+        self._pool, self._id, self._nodes = pool, id, nodes
+        self.wanted, self.size = wanted, size
+        self._told = 0
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._look_after, name="batchmill-lease", daemon=True)
+        self._thread.start()
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The numbers of the nodes held now, from 1; grows up to ``wanted``."""
+        return tuple(self._nodes)
+
+    @property
+    def granted(self) -> int:
+        """How many nodes are held now."""
+        return len(self._nodes)
+
+    def take_news(self) -> int:
+        """Nodes that came since this was last called, at first all of them; costs nothing, so it may be called often."""
+        granted = self.granted
+        news, self._told = max(0, granted - self._told), max(granted, self._told)
+        return news
+
+    def release(self) -> None:
+        """Give the nodes back.
+
+        Raises:
+            RegistryError: the database cannot be reached; the nodes are free once this process ends.
+        """
+        if not self._end.is_set():
+            self._end.set()
+            self._thread.join()
+            self._pool.release(self._id)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.release()
+
+    def _look_after(self) -> None:
+        while not self._end.wait(POLL if self.granted < self.wanted else BEAT.total_seconds() / 2):
+            try:
+                nodes = self._pool.refresh(self._id)
+            except RegistryError:
+                continue  # the run needs no database while it works; the next look may find it again
+            if nodes is None:
+                return  # the compute target was removed: the run goes on with what it has
+            self._nodes = nodes
+
+
+def acquire(
+    workspace: Workspace,
+    name: str,
+    run_id: str,
+    wanted: int,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+    announce: Callable[[str], None] = lambda text: None,
+) -> Lease | None:
+    """Wait until a run has at least one node of a compute target; the others are taken as they become free.
+
+    Runs are served in the order in which they asked. ``stopped`` is asked while waiting: True ends it, and the answer is None.
+    ``announce`` is told once that and why the run waits.
+
+    Raises:
+        ComputeTargetException: there is no such compute target, or its size is none.
+        UserErrorException: it never has so many nodes.
+    """
+    asset = workspace.registry.get("compute", name)
+    if asset is None:
+        raise ComputeTargetException(missing(name))
+    maximum = scale_of(asset.definition).maximum
+    if not 1 <= wanted <= maximum:
+        raise UserErrorException(f"node_count '{wanted}' is not between 1 and max_nodes {maximum}.")
+    size = size_of(workspace, asset.definition)
+    pool = Pool(workspace.registry, asset.id)
+    lease = pool.request(run_id, wanted, Holder.me())
+    try:
+        nodes = _waited(pool, lease, name, stopped, announce)
+    except BaseException:
+        if lease is not None:
+            pool.release(lease)
+        raise
+    if not nodes or lease is None:
+        return None
+    return Lease(pool, lease, nodes, wanted, size)
+
+
+def _waited(pool: Pool, lease: str | None, name: str, stopped: Callable[[], bool], announce: Callable[[str], None]) -> list[int]:
+    """The first nodes of a lease; none where the wait was ended."""
+    told = False
+    while True:
+        nodes = None if lease is None else pool.refresh(lease)
+        if lease is None or nodes is None:
+            raise ComputeTargetException(missing(name))
+        if nodes:
+            return nodes
+        if stopped():
+            pool.release(lease)
+            return []
+        if not told:
+            announce(_why(pool, name))
+            told = True
+        time.sleep(POLL)
+
+
+def _why(pool: Pool, name: str) -> str:
+    view = pool.look()
+    if view is None:
+        return f"Waiting for compute target {name}."
+    busy, runs = len(view.state.nodes) - len(view.state.idle), len({node.lease for node in view.state.nodes if node.lease})
+    ahead = len(view.state.leases) - runs - 1
+    queue = f"; {ahead} {'run is' if ahead == 1 else 'runs are'} ahead" if ahead > 0 else ""
+    return (
+        f"Waiting for a node of compute target {name}: {busy} of {view.scale.maximum} are busy with {runs} run{'s' * (runs != 1)}{queue}."
+    )
+
+
+def missing(name: str) -> str:
+    """The text for a name that no compute target has (Azure ML)."""
+    return f"ComputeTargetNotFound: Compute Target with name {name} not found in provided workspace"
+
+
+def size_of(workspace: Workspace, definition: Mapping[str, Any]) -> VmSize | None:
+    """What a node of a compute target with that definition may use; None where it names no size.
+
+    Raises:
+        ComputeTargetException: there is no size of that name.
+    """
+    from batchmill.workspace.vm_sizes import find_size
+
+    name = definition.get("vm_size")
+    if not name:
+        return None
+    try:
+        return find_size(name, workspace.registry.setting("vm_sizes"))
+    except SettingError as error:
+        raise ComputeTargetException(error.line) from None
