@@ -170,6 +170,7 @@ class Node:
                 worker.stopping = True
                 worker.send({"m": "stop"})
                 if not worker.ready:
+                    worker.failed = -1  # also when it becomes ready in this very moment
                     worker.signal_group(signal.SIGKILL)
 
     def abort(self) -> None:
@@ -430,7 +431,7 @@ class Node:
             self._outcomes.append(Returned(self.name, chunk.token, chunk.first, chunk.count, chunk.piece))
 
     def _stopping_by_force(self, worker: WorkerProcess) -> bool:
-        return worker.process.returncode == -signal.SIGKILL and (self._aborting or not worker.ready)
+        return worker.process.returncode == -signal.SIGKILL and (self._aborting or worker.failed < 0)
 
     def _settle_unexpected(self, worker: WorkerProcess, out_of_memory: bool) -> None:
         verdict = death_verdict(worker, self.config, out_of_memory, in_init=False)

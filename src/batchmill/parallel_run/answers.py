@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -31,8 +31,9 @@ class Answers:
         self._find = find
         self._bind = bind
         self._waiting: defaultdict[str, list[Asked]] = defaultdict(list)
-        self._questions: SimpleQueue[tuple[str, Question]] = SimpleQueue()
+        self._questions: deque[tuple[str, Question]] = deque()
         self._found: SimpleQueue[tuple[str, Question, Answer]] = SimpleQueue()
+        self._lock = threading.Lock()
         self._threads = 0
 
     @property
@@ -45,11 +46,13 @@ class Answers:
         key = json.dumps(asked.question, sort_keys=True)
         first = key not in self._waiting
         self._waiting[key].append(asked)
-        if first:
+        if not first:
+            return
+        with self._lock:
+            self._questions.append((key, asked.question))
             if self._threads < THREADS:
                 self._threads += 1
                 threading.Thread(target=self._work, name="batchmill-answers", daemon=True).start()
-            self._questions.put((key, asked.question))
 
     def ready(self) -> list[tuple[Asked, Answer]]:
         """The answers that were found since the last call, with those who wait for them."""
@@ -67,9 +70,13 @@ class Answers:
         return [(asked, refusal("RuntimeError", reason)) for several in waiting.values() for asked in several]
 
     def _work(self) -> None:
-        """Body of a thread; it ends with the process."""
+        """Body of a thread, which ends when there is no question left, or with the process."""
         while True:
-            key, question = self._questions.get()
+            with self._lock:
+                if not self._questions:
+                    self._threads -= 1
+                    return
+                key, question = self._questions.popleft()
             self._found.put((key, question, answer_of(self._find, question)))
 
 
