@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import rows
+from benchmarks.datastore_transfer import transfer
+from benchmarks.environments import environment_start
 from benchmarks.measure import ROOT
 from benchmarks.object_stores import object_store
 from benchmarks.registry import registry
@@ -18,6 +20,7 @@ from benchmarks.scale import scale
 
 ROWS: dict[str, Callable[[rows.Options], list[Result]]] = {
     "start-up": rows.start_up,
+    "environment-start": environment_start,
     "overhead": rows.overhead,
     "real-work": rows.real_work,
     "csv": rows.csv,
@@ -28,6 +31,7 @@ ROWS: dict[str, Callable[[rows.Options], list[Result]]] = {
     "s3": partial(object_store, "s3"),
     "az": partial(object_store, "az"),
     "static": partial(object_store, "static"),
+    "transfer": transfer,
 }
 
 
