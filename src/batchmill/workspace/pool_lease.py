@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from batchmill.workspace.vm_sizes import VmSize
     from batchmill.workspace.workspace import Workspace
 
-POLL = 0.5  # seconds between looks while nodes are missing
+POLL = 0.2  # seconds between looks while nodes are missing
 
 
 class Lease:
@@ -96,13 +96,7 @@ def acquire(
         ComputeTargetException: there is no such compute target, or its size is none.
         UserErrorException: it never has so many nodes.
     """
-    asset = workspace.registry.get("compute", name)
-    if asset is None:
-        raise ComputeTargetException(missing(name))
-    maximum = scale_of(asset.definition).maximum
-    if not 1 <= wanted <= maximum:
-        raise UserErrorException(f"node_count '{wanted}' is not between 1 and max_nodes {maximum}.")
-    size = size_of(workspace, asset.definition)
+    asset, size = check_compute(workspace, name, wanted)
     pool = Pool(workspace.registry, asset.id)
     lease = pool.request(run_id, wanted, Holder.me())
     try:
@@ -114,6 +108,22 @@ def acquire(
     if not nodes or lease is None:
         return None
     return Lease(pool, lease, nodes, wanted, size)
+
+
+def check_compute(workspace: Workspace, name: str, wanted: int) -> tuple[Asset, VmSize | None]:
+    """The compute target of that name and what a node of it may use.
+
+    Raises:
+        ComputeTargetException: there is no such compute target, or its size is none.
+        UserErrorException: it never has so many nodes.
+    """
+    asset = workspace.registry.get("compute", name)
+    if asset is None:
+        raise ComputeTargetException(missing(name))
+    maximum = scale_of(asset.definition).maximum
+    if not 1 <= wanted <= maximum:
+        raise UserErrorException(f"node_count '{wanted}' is not between 1 and max_nodes {maximum}.")
+    return asset, size_of(workspace, asset.definition)
 
 
 def _waited(pool: Pool, lease: str | None, name: str, stopped: Callable[[], bool], announce: Callable[[str], None]) -> list[int]:

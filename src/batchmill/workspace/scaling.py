@@ -66,11 +66,10 @@ def settle(state: PoolState, scale: Scale, now: datetime) -> PoolState:
     """
     living = tuple(lease for lease in state.leases if lease.alive)
     nodes = _freed(state, {lease.id for lease in living}, now)
-    nodes = _left(nodes, scale, now)
+    nodes = _within(_left(nodes, scale, now), scale.maximum)
     nodes += [PoolNode(number, None, now) for number in _numbers(nodes, scale.minimum - len(nodes))]
     for lease in living:
         nodes = _granted(nodes, lease, scale, now)
-    nodes = _within(nodes, scale.maximum)
     return PoolState(tuple(sorted(nodes, key=lambda node: node.number)), living)
 
 
