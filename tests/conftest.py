@@ -9,10 +9,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.postgres import PostgresServer, postgres_server
 from tests.stores import StoreMissing
+
+hypothesis.settings.register_profile(
+    "suite",
+    deadline=None,  # a busy machine takes its time
+    derandomize=True,
+    database=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("suite")
 
 BATCHMILL = Path(sys.executable).with_name("batchmill")
 

@@ -32,7 +32,8 @@ AZURITE = ROOT / ".tools" / "azurite" / "node_modules" / ".bin" / "azurite-blob"
 ACCOUNT = "devstoreaccount1"
 # The published key of every Azurite and of Microsoft's storage emulator: a constant, not a secret.
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-START_BOUND = 30.0
+START_BOUND = 120.0
+PORTS_TRIED = 3
 
 
 class StoreMissing(RuntimeError):
@@ -58,6 +59,14 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@contextlib.contextmanager
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections, and that nobody else can take meanwhile."""
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        yield int(holder.getsockname()[1])
+
+
 def answers(port: int) -> bool:
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
@@ -65,34 +74,48 @@ def answers(port: int) -> bool:
 
 
 @contextlib.contextmanager
-def process_on(port: int, command: list[str], variables: Mapping[str, str] | None = None) -> Iterator[None]:
-    """Run a server process until the block ends; it must accept connections within `START_BOUND` seconds."""
+def serving(command: Callable[[int], list[str]], variables: Mapping[str, str] | None = None) -> Iterator[int]:
+    """Run a server process until the block ends; yields its port, on which it accepts connections.
+
+    A port that was free a moment ago may be somebody else's when the server asks for it; then another one is tried.
+    """
     quiet: Any = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, env={**os.environ, **(variables or {})}, **quiet)
-    try:
-        deadline = time.monotonic() + START_BOUND
-        while not answers(port):
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise StoreMissing(f"{command[0]} did not start (exit code {process.poll()})")
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=0.05)
-        yield
-    finally:
-        process.kill()
-        process.wait()
+    for left in reversed(range(PORTS_TRIED)):
+        port = free_port()
+        words = command(port)
+        process = subprocess.Popen(words, env={**os.environ, **(variables or {})}, **quiet)
+        try:
+            if _accepts(process, port):
+                yield port
+                return
+            if not left:
+                raise StoreMissing(f"{words[0]} did not start (exit code {process.poll()})")
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _accepts(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Wait until the process listens on its port; False when it ended before, or `START_BOUND` seconds went by."""
+    deadline = time.monotonic() + START_BOUND
+    while process.poll() is None and time.monotonic() < deadline:
+        if answers(port):
+            return process.poll() is None  # else it was somebody else who answered
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=0.05)
+    return False
 
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[Server]:
     """moto_server: S3 in memory. Any key is accepted."""
-    port = free_port()
-    environment = {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-    }
-    with process_on(port, [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]):
+    with serving(lambda port: [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]) as port:
+        environment = {
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        }
         yield Server(port, environment, lambda name: _request(port, "PUT", f"/{name}", {}))
 
 
@@ -100,15 +123,14 @@ def s3_server() -> Iterator[Server]:
 def azure_server() -> Iterator[Server]:
     """Azurite: Azure Blob in memory; checks keys as the real service does. It has a second account, that of `tests.used_secrets`."""
     program = azurite_program()
-    port = free_port()
-    environment = {
-        "AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT,
-        "AZURE_STORAGE_ACCOUNT_KEY": KEY,
-        "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{ACCOUNT}",
-    }
-    options = ["--blobHost", "127.0.0.1", "--blobPort", str(port), "--silent", "--inMemoryPersistence"]
+    options = ["--silent", "--inMemoryPersistence", "--skipApiVersionCheck", "--disableTelemetry"]
     accounts = {"AZURITE_ACCOUNTS": f"{ACCOUNT}:{KEY};{used_secrets.ACCOUNT}:{used_secrets.ACCOUNT_KEY}"}
-    with process_on(port, [str(program), *options, "--skipApiVersionCheck", "--disableTelemetry"], accounts):
+    with serving(lambda port: [str(program), "--blobHost", "127.0.0.1", "--blobPort", str(port), *options], accounts) as port:
+        environment = {
+            "AZURE_STORAGE_ACCOUNT_NAME": ACCOUNT,
+            "AZURE_STORAGE_ACCOUNT_KEY": KEY,
+            "AZURE_STORAGE_ENDPOINT": f"http://127.0.0.1:{port}/{ACCOUNT}",
+        }
         yield Server(port, environment, lambda name: create_container(port, name))
 
 

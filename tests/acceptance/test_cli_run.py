@@ -19,7 +19,7 @@ def test_it_writes_every_row_once_in_order_and_adds_up(scored: Project) -> None:
     assert (ended.returncode, ended.stdout) == (0, "")
     assert scored.read("out/parallel_run_step.txt") == REFERENCE
     assert re.search(r"^Run \S+ \(score\): 60 items in 9 mini-batches$", ended.stderr, re.M)
-    assert re.search(r"^Run \S+ \(score\): Completed in 0:00:\d\d\.$", ended.stderr, re.M)
+    assert re.search(r"^Run \S+ \(score\): Completed in 0:\d\d:\d\d\.$", ended.stderr, re.M)
     assert re.search(r"items +60 = 60 succeeded \+ 0 failed \+ 0 not run$", ended.stderr, re.M)
     assert re.search(r"mini-batches +9 = +9 succeeded \+ 0 failed \+ 0 not run$", ended.stderr, re.M)
     assert re.search(r"output +out/parallel_run_step.txt$", ended.stderr, re.M)

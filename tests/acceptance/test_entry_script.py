@@ -120,7 +120,10 @@ def test_init_and_shutdown_are_optional_and_shutdown_runs_once_per_process(bench
         """
         import os, pathlib, time, batchmill
         def run(mini_batch):
-            time.sleep(0.3)
+            here = pathlib.Path(batchmill.EntryScript().output_dir)
+            (here / f"{batchmill.EntryScript().agent_name}.here").touch()
+            deadline = time.monotonic() + 50
+            while len(list(here.glob("*.here"))) < 2 and time.monotonic() < deadline: time.sleep(0.005)
             return [batchmill.EntryScript().agent_name]
         def shutdown():
             script = batchmill.EntryScript()
@@ -380,15 +383,18 @@ def test_the_gpu_rule(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         """
         import batchmill, json, os, time
         NAME = batchmill.EntryScript().agent_name
+        def wait_for(count, where):
+            folder = os.path.join(os.environ["AZ_BATCHAI_JOB_TEMP"], where)
+            os.makedirs(folder, exist_ok=True)
+            open(os.path.join(folder, NAME), "a").close()
+            deadline = time.monotonic() + 50
+            while len(os.listdir(folder)) < count and time.monotonic() < deadline: time.sleep(0.005)
         def init():
-            folder = os.environ["AZUREML_BI_OUTPUT_PATH"]
-            open(os.path.join(folder, NAME), "x").close()
-            deadline = time.monotonic() + 20
-            while len(os.listdir(folder)) < 4 and time.monotonic() < deadline: time.sleep(0.005)
+            wait_for(4, "started")
         def run(mini_batch):
             gpu = os.environ.get("CUDA_VISIBLE_DEVICES")
             if NAME == "process000": os._exit(1)
-            time.sleep(0.1)
+            wait_for(4, "running")
             return [json.dumps([NAME, gpu])]
         """,
         files=40,

@@ -22,6 +22,9 @@ from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.records import Counts, DeadLetter, RunStatus
 from batchmill.settings import RunSettings
 
+BOUND = 25.0
+"""Seconds for a whole small run, on a busy machine too; what would end it otherwise (30 s for shutdown(), 60 s for run()) is more."""
+
 
 def survivors(run_id: str) -> list[int]:
     """Processes that still carry the environment of the run's workers."""
@@ -138,7 +141,7 @@ class Zoo:
         if record.status is RunStatus.COMPLETED:
             assert (mini_batches, items, ok) == (batches.total, counts.items.total, counts.items.succeeded)
             assert counts.items.not_run == batches.not_run == 0
-        eventually(lambda: not survivors(folder.id), 5)
+        eventually(lambda: not survivors(folder.id))
         return Ended(run, seconds, record.status, record.error, counts, letters, list(run.failed_tries()), warnings, output)
 
     def run(self, script: str, **settings: Any) -> Ended:

@@ -28,6 +28,17 @@ def run(mini_batch):
 """
 
 
+GATED = """
+import os, time
+def run(mini_batch):
+    names = [os.path.basename(path) for path in mini_batch]
+    while names[0] >= {last!r} and not os.path.exists({gate!r}):  # the run surely lives until the gate is opened
+        time.sleep(0.01)
+    time.sleep(0.02)
+    return names
+"""
+
+
 def committed(folder: RunFolder) -> int:
     return Run(folder).counts.mini_batches.succeeded
 
@@ -35,17 +46,19 @@ def committed(folder: RunFolder) -> int:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda n: n.name)
 def test_resume_after_a_signal(zoo: Zoo, number: signal.Signals) -> None:
     names = zoo.files(60)
-    folder = zoo.create(ECHO.format(seconds=0.02))
+    gate = zoo.folder / "gate"
+    folder = zoo.create(GATED.format(gate=str(gate), last="040.txt"))
     process = zoo.start(folder)
     eventually(lambda: committed(folder) >= 3)
     code = kill(process, number)
-    eventually(lambda: not survivors(folder.id), 2)
+    eventually(lambda: not survivors(folder.id))
     run = Run(folder)
     assert run.status is RunStatus.INTERRUPTED
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 130)
     before = run.counts
     assert 3 <= before.mini_batches.succeeded < 30
     assert not Path(run.output_path or "").exists()
+    gate.touch()
     ended = zoo.carry_out(folder)
     assert ended.status is RunStatus.COMPLETED
     assert ended.output == rows(names)
@@ -55,14 +68,14 @@ def test_resume_after_a_signal(zoo: Zoo, number: signal.Signals) -> None:
 
 @pytest.mark.parametrize("stuck", ["time.sleep(1e6)", "re.match(r'(a+)+$', 'a' * 60 + 'b')"], ids=["sleeping", "holding the GIL"])
 def test_workers_die_with_their_coordinator(zoo: Zoo, stuck: str) -> None:
-    """Within one second, also inside run() with the GIL held; and what they were on is not charged."""
+    """Also inside run() with the GIL held; and what they were on is not charged."""
     zoo.files(4)
     script = f"import os, re, time\ndef run(mini_batch):\n    open(os.path.basename(mini_batch[0]), 'x')\n    {stuck}"
     folder = zoo.create(script, run_invocation_timeout=100)
     process = zoo.start(folder)
     eventually(lambda: len(list(folder.path.glob("work/*/*/*.txt"))) == 2)
     kill(process)
-    eventually(lambda: not survivors(folder.id), 1)
+    eventually(lambda: not survivors(folder.id))
     assert list(Run(folder).failed_tries()) == []
 
 
@@ -70,7 +83,7 @@ def test_a_completed_run_is_not_taken_up_again(zoo: Zoo) -> None:
     names = zoo.files(4)
     ended = zoo.run(ECHO.format(seconds=0))
     folder = ended.run._folder
-    assert zoo.start(folder).wait(30) == 2
+    assert zoo.start(folder).wait(60) == 2
     assert zoo.ended(folder).output == rows(names)
 
 
@@ -86,19 +99,21 @@ def test_children_of_workers_die_with_the_coordinator(zoo: Zoo) -> None:
     process = zoo.start(folder)
     eventually(lambda: len(survivors(folder.id)) >= 3)
     kill(process)
-    eventually(lambda: not survivors(folder.id), 2)
+    eventually(lambda: not survivors(folder.id))
 
 
 def test_the_guardian_and_a_worker_may_die_too(zoo: Zoo) -> None:
     names = zoo.files(40)
-    folder = zoo.create(ECHO.format(seconds=0.02), run_max_try=2)
+    gate = zoo.folder / "gate"
+    folder = zoo.create(GATED.format(gate=str(gate), last="020.txt"), run_max_try=2)
     process = zoo.start(folder)
     eventually(lambda: committed(folder) >= 2)
     for child in _children(process.pid):
         if child not in workers_of(folder):
             os.kill(child, signal.SIGKILL)
     os.kill(workers_of(folder)[0], signal.SIGKILL)
-    assert process.wait(30) == 0
+    gate.touch()
+    assert process.wait(60) == 0
     ended = zoo.ended(folder)
     assert ended.output == rows(names)
     assert len(ended.tries) <= 1
@@ -119,7 +134,7 @@ def test_a_script_that_kills_its_coordinator(zoo: Zoo) -> None:
                 os.kill(os.getppid(), signal.SIGKILL)
             return [os.path.basename(path) for path in mini_batch]
     """)
-    assert zoo.start(folder).wait(30) == -signal.SIGKILL
+    assert zoo.start(folder).wait(60) == -signal.SIGKILL
     ended = zoo.carry_out(folder)
     assert ended.output == rows(names)
     assert ended.tries == []
@@ -141,7 +156,7 @@ def test_a_mini_batch_that_takes_every_coordinator_down_is_found(zoo: Zoo) -> No
         run_max_try=2,
     )
     deaths = 0
-    while zoo.start(folder).wait(30) == -signal.SIGKILL:
+    while zoo.start(folder).wait(60) == -signal.SIGKILL:
         deaths += 1
         assert len(list(Run(folder).failed_tries())) == max(0, deaths - 4)
         assert deaths < 10
@@ -168,7 +183,7 @@ def chaos(zoo: Zoo, seed: int) -> None:
         number = choice.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT))
         if process.poll() is None:
             process.send_signal(number)
-        if process.wait(30) == 0 or Run(folder).status is RunStatus.COMPLETED:
+        if process.wait(60) == 0 or Run(folder).status is RunStatus.COMPLETED:
             break
         restored_scheduler_agrees(folder)
     ended = zoo.carry_out(folder) if Run(folder).status is not RunStatus.COMPLETED else zoo.ended(folder)
@@ -236,7 +251,7 @@ def test_nothing_that_was_not_synced_is_trusted(zoo: Zoo, tmp_path: Path) -> Non
         copies.append(_copy(folder, zoo.folder / "out", tmp_path / f"copy{number}"))
         process.send_signal(signal.SIGCONT)
     gate.touch()
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     for number, copy in enumerate(copies):
         out = zoo.folder / "out"
         shutil.rmtree(out)

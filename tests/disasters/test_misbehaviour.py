@@ -6,7 +6,7 @@ import pytest
 
 from batchmill.nodes.watch import LOG_LIMIT
 from batchmill.records import RunStatus
-from tests.disasters.conftest import Zoo, rows
+from tests.disasters.conftest import BOUND, Zoo, rows
 
 HARMLESS = {
     "closes its streams": "for number in (0, 1, 2): os.close(number)",
@@ -50,7 +50,7 @@ def test_the_results_stand(zoo: Zoo, name: str) -> None:
     assert ended.status is RunStatus.COMPLETED, ended.error
     assert ended.output == rows(names)
     assert ended.letters == []
-    assert ended.seconds < 10
+    assert ended.seconds < BOUND
 
 
 def test_a_child_that_nobody_reaps_holds_shutdown_up_no_longer_than_its_bound(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +60,7 @@ def test_a_child_that_nobody_reaps_holds_shutdown_up_no_longer_than_its_bound(zo
     ended = zoo.run(SCRIPT.format(harm="multiprocessing.Process(target=time.sleep, args=(1e6,)).start()"))
     assert ended.status is RunStatus.COMPLETED
     assert ended.output == rows(names)
-    assert ended.seconds < 10
+    assert ended.seconds < BOUND
 
 
 def test_a_flood_of_prints_is_bounded(zoo: Zoo) -> None:

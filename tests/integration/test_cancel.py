@@ -78,11 +78,14 @@ def test_a_failed_run_stays_failed(tmp_path: Path) -> None:
 
 
 def test_a_detached_run_is_canceled_and_resumed(tmp_path: Path) -> None:
-    folder = prepared(tmp_path, "import time\ndef run(files):\n    time.sleep(0.1)\n    return files\n")
+    gate = tmp_path / "gate"
+    script = f"import os, time\ndef run(files):\n    while not os.path.exists({str(gate)!r}):\n        time.sleep(0.01)\n    return files\n"
+    folder = prepared(tmp_path, script)
     source = str(tmp_path / "src" / "score.py")
     run = batchmill.run(source, inputs=str(tmp_path / "in"), output=str(tmp_path / "detached"), mini_batch_size=1, workers=1)
     run.cancel()
     assert run.wait(60).status is RunStatus.CANCELED
+    gate.touch()
     assert run.resume().wait(60).status is RunStatus.COMPLETED
     assert run.counts.items.succeeded == 20
     assert folder.path.exists()

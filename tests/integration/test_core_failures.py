@@ -114,7 +114,7 @@ def test_pieces_of_one_remote_mini_batch_wait_for_each_other(bucket: Bucket, tmp
 
 def sleeper(**environment: str) -> subprocess.Popen[bytes]:
     """A process that waits to be killed; its environment can be read when this returns."""
-    code = "import sys, time; print(flush=True); time.sleep(60)"
+    code = "import sys, time; print(flush=True); time.sleep(600)"
     process = subprocess.Popen(
         [sys.executable, "-S", "-c", code], stdout=subprocess.PIPE, start_new_session=True, env={**os.environ, **environment}
     )
@@ -128,7 +128,7 @@ def test_late_guardian_spares_the_workers_of_a_resumed_run() -> None:
     old, new = (sleeper(BATCHMILL_INCARNATION=incarnation("a-run", epoch)) for epoch in (1, 2))
     try:
         kill_stragglers("a-run", 1)
-        assert old.wait(10) < 0
+        assert old.wait(60) < 0
         assert new.poll() is None
     finally:
         for process in (old, new):
@@ -147,13 +147,13 @@ def test_guardian_needs_no_slots_file_that_a_resumed_run_removes(tmp_path: Path)
     slots.set(0, PID_START, 0)
     guardian = Guardian(str(path))
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while str(path) not in Path(f"/proc/{guardian._process.pid}/maps").read_text() and time.monotonic() < deadline:
             os.sched_yield()
         path.unlink()
         slots.set(0, PID_START, _start_of(worker.pid))
         guardian.close()
-        assert worker.wait(10) < 0
+        assert worker.wait(60) < 0
     finally:
         worker.kill()
         worker.communicate()

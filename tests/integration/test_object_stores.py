@@ -27,6 +27,8 @@ from tests import stores
 from tests.integration.conftest import Bucket, bucket_of
 
 SECRETS = ("testing-secret", stores.KEY)
+IN_TIME = 15.0
+"""Seconds; without bounds of ours, a store that does not answer would be waited for three times as long, and more."""
 
 
 def listed(url: str, **options: Any) -> list[str]:
@@ -159,10 +161,11 @@ def test_an_azure_connection_string_is_enough(servers: dict[str, stores.Server |
 def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_"))]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{stores.free_port()}")  # no machine in a cloud is asked
-    for url, words in (("s3://bucket", "AWS_ACCESS_KEY_ID"), ("az://container", "AZURE_STORAGE_ACCOUNT_NAME")):
-        with pytest.raises(StoreError, match=f"no credentials were found. Set {words}"):
-            list(list_objects(parse_location(url), retry_timeout=1))
+    with stores.closed_port() as port:
+        monkeypatch.setenv("AWS_METADATA_ENDPOINT", f"http://127.0.0.1:{port}")  # no machine in a cloud is asked
+        for url, words in (("s3://bucket", "AWS_ACCESS_KEY_ID"), ("az://container", "AZURE_STORAGE_ACCOUNT_NAME")):
+            with pytest.raises(StoreError, match=f"no credentials were found. Set {words}"):
+                list(list_objects(parse_location(url), retry_timeout=1))
 
 
 @pytest.mark.parametrize("server", ["closed port", "black hole"])
@@ -170,7 +173,7 @@ def test_missing_credentials_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_store_that_does_not_answer_is_given_up_in_time(server: str, kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     bound = 1.0
     with ExitStack() as stack:
-        port = stack.enter_context(stores.black_hole()).port if server == "black hole" else stores.free_port()
+        port = stack.enter_context(stores.black_hole()).port if server == "black hole" else stack.enter_context(stores.closed_port())
         for name, value in {
             "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
             "AWS_ACCESS_KEY_ID": "testing",
@@ -187,7 +190,7 @@ def test_a_store_that_does_not_answer_is_given_up_in_time(server: str, kind: str
         assert error.value.facts["word"] == "unreachable"
         with pytest.raises(ReadError, match="does not answer"):
             open_binary(f"{kind}://bucket/p/x", retry_timeout=bound)
-        assert time.monotonic() - began < 2 * bound + 0.5
+        assert time.monotonic() - began < IN_TIME
 
 
 def test_a_plain_web_server_cannot_be_listed() -> None:
@@ -253,7 +256,7 @@ def fetched(plan: ListedPlan, folder: Path, count: int, **options: Any) -> dict[
     found: dict[int, dict[int, str]] = {}
     try:
         prefetcher.want(0, count)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while len(found) < count:
             assert told.wait(max(0.0, deadline - time.monotonic()))
             told.clear()
@@ -299,17 +302,17 @@ def test_items_of_a_store_that_fell_silent_fail_in_time(tmp_path: Path) -> None:
     with stores.black_hole() as hole:
         began = time.monotonic()
         found = fetched(ListedPlan(hole.url, "http", [("a", 5, None), ("b", 5, None)], per=1), tmp_path, 2, retry_timeout=1.0)
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < IN_TIME
     assert all("does not answer" in text for bad in found.values() for text in bad.values())
 
 
 def test_closing_does_not_wait_for_a_store_that_hangs(tmp_path: Path) -> None:
     with stores.black_hole() as hole:
-        prefetcher = Prefetcher(ListedPlan(hole.url, "http", [("a", 5, None)], per=1), tmp_path, 10**6, retry_timeout=3)
+        prefetcher = Prefetcher(ListedPlan(hole.url, "http", [("a", 5, None)], per=1), tmp_path, 10**6, retry_timeout=2 * IN_TIME)
         prefetcher.want(0)
         began = time.monotonic()
         prefetcher.close()
-        assert time.monotonic() - began < 1.5
+        assert time.monotonic() - began < IN_TIME
 
 
 # --- writing --------------------------------------------------------------------------------------------------------------------
@@ -427,7 +430,7 @@ def test_a_lock_that_cannot_be_renewed_in_time_counts_as_lost(bucket: Bucket) ->
 
 def test_the_lock_beats_by_itself(s3: Bucket) -> None:
     with lock(s3, heartbeat=0.02):
-        folder, deadline = OutputFolder(f"{s3.url}/out"), time.monotonic() + 10
+        folder, deadline = OutputFolder(f"{s3.url}/out"), time.monotonic() + 60
         while json.loads(folder.read(LOCK_NAME))["beat"] < 3:
             assert time.monotonic() < deadline
 

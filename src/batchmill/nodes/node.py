@@ -10,7 +10,6 @@ import base64
 import os
 import selectors
 import signal
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -25,7 +24,7 @@ from batchmill.nodes.reserve import Reserve
 from batchmill.nodes.resources import ResourceMonitor
 from batchmill.nodes.stragglers import incarnation
 from batchmill.nodes.verdict import death_verdict
-from batchmill.nodes.watch import Watch, bound_logs
+from batchmill.nodes.watch import Watch, bound_logs, last_peak
 from batchmill.parallel_run.events import (
     Asked,
     Done,
@@ -385,8 +384,8 @@ class Node:
             if pid == 0:
                 return None
             worker.process.returncode = os.waitstatus_to_exitcode(status)
-            if worker.peak is None:
-                worker.peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+            if worker.peak is None or worker.process.returncode < 0:
+                worker.peak = last_peak(worker.peak, usage.ru_maxrss)
         return worker.process.returncode
 
     def _reap(self, worker: WorkerProcess) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,6 +107,17 @@ def high_water(pid: int) -> int | None:
     except (OSError, IndexError):
         return None
     return None
+
+
+def last_peak(sampled: int | None, account: int) -> int:
+    """Peak memory in bytes of a process that was killed: the last sample may be a second old, the kernel's account is exact.
+
+    The account (``ru_maxrss``) also holds the size that this process had when it started that one, so it counts only beyond our own.
+    """
+    unit = 1 if sys.platform == "darwin" else 1024
+    if sampled is not None and account <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+        return sampled
+    return max(sampled or 0, account * unit)
 
 
 def resident(pid: int) -> int:

@@ -206,7 +206,8 @@ def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_nobody_listens() -> None:
-    line = _refused(f"postgresql://user:hunter22@127.0.0.1:{stores.free_port()}/db")
+    with stores.closed_port() as port:
+        line = _refused(f"postgresql://user:hunter22@127.0.0.1:{port}/db")
     assert re.search(r"PostgreSQL database 'db' at 127\.0\.0\.1:\d+\) cannot be reached: .*refused", line)
     assert "hunter22" not in line
 

@@ -230,5 +230,5 @@ def test_a_thread_that_hangs_is_left_behind() -> None:
     began = time.monotonic()
     with pytest.raises(ValueError, match="the other one"):
         Crew(2).work(range(2), work, lambda _: None)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30
     release.set()
