@@ -49,7 +49,7 @@ class GroupedTable:
         self._folder = folder
         self._inputs = inputs
         self._types = types
-        self._open: dict[int, _ArrowFile] = {}
+        self._open: dict[int, ArrowFile] = {}
         self._first_rows: Any = None
 
     def read(self, number: int, start: int, stop: int, item_of: Callable[[int], Any]) -> TableSlice:
@@ -63,7 +63,7 @@ class GroupedTable:
         try:
             file = self._open.get(number)
             if file is None:
-                file = self._open[number] = _ArrowFile(os.path.join(self._folder, table_name(number)), entry["starts"])
+                file = self._open[number] = ArrowFile(os.path.join(self._folder, table_name(number)), entry["starts"])
             table = file.rows(start, good)
             failed = self._failed(number)[: stop - good] if stop > good else []
         except (OSError, ValueError) as error:
@@ -99,7 +99,7 @@ class GroupedTable:
         self._open.clear()
 
 
-class _ArrowFile:
+class ArrowFile:
     """A mapped Arrow file whose batches begin at the rows ``starts``."""
 
     def __init__(self, path: str, starts: Sequence[int]) -> None:
@@ -110,6 +110,11 @@ class _ArrowFile:
         self._batch = (-1, None)
         self._window: tuple[int, int, Any] = (0, 0, None)
         self._shares: Optional[bool] = None
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Its columns, the row number among them."""
+        return self._reader.schema
 
     def may_share(self, types: Sequence[str]) -> bool:
         """True where no cell is a Python object that a script could change under a later try."""

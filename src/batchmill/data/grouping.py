@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from batchmill.data.group_writer import GroupIndex, write_grouped_input
 from batchmill.data.path_columns import all_columns
 from batchmill.data.row_operations import RowOperations
 from batchmill.errors import BatchmillError, DiskFullError, InputError, PartitionFormatError
+from batchmill.storage.connections import connections_text, take_connections
 
 TEXT_GROWTH, ARCHIVE_GROWTH, PARQUET_GROWTH = 1.5, 8.0, 5.0
 """Bytes of the grouped table per byte of input, generously."""
@@ -129,9 +131,13 @@ def _shown(size: int) -> str:
 
 def _run_process(folder: Path, progress: Callable[[int], None] | None) -> dict[str, Any]:
     command = [sys.executable, "-m", "batchmill.data.grouping", str(folder / JOB)]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
+        assert process.stdin is not None
+        with suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(connections_text())
+        process.stdin = None
         for line in process.stdout:
             if progress is not None and line.strip().isdigit():
                 progress(int(line))
@@ -218,6 +224,7 @@ def main() -> int:
     """Do the job in the file that is the first argument; errors go to standard error as one line of JSON."""
     _die_with_parent()
     job = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    take_connections(sys.stdin.read())
     try:
         result = run_job(job, lambda rows: print(rows, flush=True))  # noqa: T201 - the planner reads it
         (Path(job["folder"]) / RESULT).write_text(json.dumps(result), encoding="utf-8")

@@ -93,7 +93,7 @@ class _Rows:
         if isinstance(operand, _Json):
             return operand.values()
         if isinstance(operand, pa.ChunkedArray):
-            return [_plain(value) for value in operand.to_pylist()]
+            return [plain_value(value) for value in operand.to_pylist()]
         return [operand] * self._count
 
     def _nulls(self, operand: Any) -> Any:
@@ -162,7 +162,7 @@ class _Json:
         return [None if text is None else json.loads(text) for text in self._column.to_pylist()]
 
 
-def _plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """A value as expressions compare it: a day is its midnight."""
     if hasattr(value, "to_pydatetime"):
         return value.to_pydatetime(warn=False)

@@ -9,8 +9,9 @@ Read by worker processes: standard library only at import, Python 3.9.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Mapping, Optional, Sequence, Union
+from typing import TYPE_CHECKING, Any, Collection, Mapping, Optional, Sequence, Union
 
+from batchmill.data.expression import Expression
 from batchmill.data.row_filter import RowFilter
 from batchmill.data.table_slice import TableSlice
 from batchmill.errors import InputError
@@ -74,6 +75,20 @@ class RowOperations:
         """The columns that must be read of ``names``: those that are left, and those that filters look at."""
         wanted = {*self.columns(names), *(name for one in self._filters if one is not None for name in one.columns)}
         return [name for name in names if name in wanted]
+
+    def conditions(self, columns: Collection[str]) -> list[Expression]:
+        """Conditions on these columns alone that every row must meet before any positional operation counts it."""
+        found = []
+        for one, row_filter in zip(self._operations, self._filters):
+            if one["op"] in POSITIONAL:
+                break
+            if row_filter is not None:
+                tree = one["expression"]
+                for part in tree["of"] if tree.get("op") == "and" else [tree]:
+                    expression = Expression(part)
+                    if expression.columns() and set(expression.columns()) <= set(columns):
+                        found.append(expression)
+        return found
 
     # --- rows -------------------------------------------------------------------------------------------------------------------
 

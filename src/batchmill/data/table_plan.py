@@ -147,6 +147,9 @@ def plan_table(
     header = scan_schemas(files, survey, options)
     header["cut"] = rule
     header["path_columns"] = path_columns(options, header["schemas"])
+    for column in header["schemas"][0]["columns"]:
+        if column["name"] in (options.partitioned or {}).get("json", ()):  # Python values, written as JSON text
+            column["type"] = "json"
     choose_types(header, files, survey, options)
     header["operations"] = [dict(one) for one in operations]
     header["joined"] = joined

@@ -19,6 +19,7 @@ from batchmill.data.json_lines import JsonLinesParser
 from batchmill.data.parquet import ParquetTable, conform
 from batchmill.data.parsed_rows import Parsed
 from batchmill.data.path_columns import PATH, all_columns, path_values
+from batchmill.data.row_filter import plain_value
 from batchmill.data.row_operations import RowOperations, compiled
 from batchmill.data.row_places import row_places
 from batchmill.data.row_positions import RowPositions
@@ -53,6 +54,10 @@ class TableReader:
         self._operations: Optional[RowOperations] = compiled(header.get("operations"))
         self._left: list[list[str]] = []
         self._find_columns_left()
+        chosen = self.options.column_types
+        of_path = [column["name"] for column in header["path_columns"] if column["name"] not in chosen]
+        of_path += [PATH] if self.options.include_path else []
+        self._conditions = self._operations.conditions(of_path) if self._operations is not None and of_path else []
         self._positions: Optional[RowPositions] = None
         if self._operations is not None and self._operations.positional and header.get("positions"):
             self._positions = RowPositions(folder or "", header["positions"], self._operations.positional)
@@ -88,10 +93,12 @@ class TableReader:
             ReadError: it cannot be read at all.
         """
         item = item_of(plan.items[0])
+        if self._conditions and self._ruled_out(item):
+            return self.read_nothing(item)
 
         def read(opened: Opened) -> TableSlice:
             if isinstance(opened, ParquetTable):
-                return self._read_parquet(opened, plan, item)
+                return self._read_parquet(opened, plan.start, plan.stop, item)
             return self._read_text(opened, lambda again: self._block(again, plan), item)
 
         return self._guarded(item, read, _range(plan, self.options))
@@ -108,6 +115,28 @@ class TableReader:
             return self._read_text(opened, lambda again: block, item)
 
         return self._guarded(item, read, f"bytes {block.first_byte} to {block.last_byte}")
+
+    def read_nothing(self, item: Any) -> TableSlice:
+        """No rows of a file, with the columns that they would have.
+
+        Raises:
+            ReadError: it cannot be opened.
+        """
+
+        def read(opened: Opened) -> TableSlice:
+            if isinstance(opened, ParquetTable):
+                return self._read_parquet(opened, 0, 0, item)
+            return self._read_text(opened, lambda again: Block(b"", 0, 0, 0), item)
+
+        return self._guarded(item, read, "its columns")
+
+    def _ruled_out(self, item: Any) -> bool:
+        """Whether filters on columns of the path take none of the file's rows: then it is not read."""
+        source = self._header["bases"][item.input] + item.name
+        values = {name: None if value is None else scalar(value, kind) for name, kind, value in path_values(self._header, source)}
+        if self.options.include_path:
+            values[PATH] = source
+        return not all(one.evaluate(values) for one in self._conditions)
 
     def _guarded(self, item: Any, read: Callable[[Opened], TableSlice], where: str) -> TableSlice:
         with self._lock:
@@ -187,12 +216,11 @@ class TableReader:
 
     # --- Parquet ----------------------------------------------------------------------------------------------------------------
 
-    def _read_parquet(self, file: ParquetTable, plan: Any, item: Any) -> TableSlice:
+    def _read_parquet(self, file: ParquetTable, begin: int, stop: int, item: Any) -> TableSlice:
         schema = self._schemas[self._header["schema_of_input"][item.input]]
-        begin = plan.start
-        table = conform(file.read(begin, plan.stop, schema.present(file.schema.names)), schema.arrow)
-        table, lost = self._completed(table, item, plan.stop - begin)
-        return TableSlice(table, self._types(item), plan.stop - begin, [], lambda row: f"{item.path}:row {begin + row + 1}", lost)
+        table = conform(file.read(begin, stop, schema.present(file.schema.names)), schema.arrow)
+        table, lost = self._completed(table, item, stop - begin)
+        return TableSlice(table, self._types(item), stop - begin, [], lambda row: f"{item.path}:row {begin + row + 1}", lost)
 
     # --- columns that do not come from the file ---------------------------------------------------------------------------------
 
@@ -348,6 +376,13 @@ def _range(plan: Any, options: TableOptions) -> str:
     if options.format == "parquet":
         return f"rows {plan.start + 1} to {plan.stop}"
     return f"bytes {plan.start or 0} to {'its end' if plan.stop is None else plan.stop}"
+
+
+def scalar(value: Any, kind: pa.DataType) -> Any:
+    """A value of a path column as filters compare it."""
+    import pyarrow as pa
+
+    return plain_value(pa.scalar(value, kind).as_py())
 
 
 def _first_line(error: BaseException) -> str:

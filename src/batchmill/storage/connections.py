@@ -6,6 +6,7 @@ in plans, logs and errors is the key; the credentials live in the memory of the 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -85,3 +86,16 @@ def connection_of(key: str) -> Connection:
         cure = "Check its name: batchmill datastore list."
         raise StoreError(f"Datastore '{name}'{where} is not connected.", cure=cure, word="unconnected")
     return found
+
+
+def connections_text() -> str:
+    """All connections of this process, credentials included, for a pipe to a process of ours; never for a file or a log."""
+    parts = ("kind", "root", "bucket", "config", "credentials", "from_environment", "title")
+    table = {key: {part: getattr(one, part) for part in parts} for key, one in _TABLE.items()}
+    return json.dumps({key: {**one, "config": dict(one["config"]), "credentials": dict(one["credentials"])} for key, one in table.items()})
+
+
+def take_connections(text: str) -> None:
+    """Make the connections that another process wrote with `connections_text`."""
+    for key, facts in json.loads(text).items():
+        connect(key, Connection(**facts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from batchmill.storage.location import SCHEME, Location, parse_location
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 FIRST_READ = 256 * 1024
 LARGEST_READ = 8 * 1024 * 1024
 FULL = (errno.ENOSPC, errno.EDQUOT)
+SYNCED_AT_ONCE = 8
 NEARLY_NOTHING = 64 * 1024
 
 
@@ -130,6 +132,25 @@ def fsync_folder(path: str | os.PathLike[str]) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def fsync_tree(folder: str | os.PathLike[str]) -> None:
+    """Make all files below a folder durable, and the names of all of them: files first, then folders, the deepest first."""
+
+    def sync(path: str) -> None:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    folders = []
+    with ThreadPoolExecutor(SYNCED_AT_ONCE) as threads:
+        for at, _, names in os.walk(folder):
+            list(threads.map(sync, [os.path.join(at, name) for name in names]))
+            folders.append(at)
+    for at in reversed(folders):
+        fsync_folder(at)
 
 
 def disk_is_full(error: BaseException, folder: str | os.PathLike[str]) -> bool:

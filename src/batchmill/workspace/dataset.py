@@ -14,7 +14,7 @@ from batchmill.workspace.file_factory import FileDatasetFactory
 
 if TYPE_CHECKING:
     from batchmill.workspace.asset import Asset
-    from batchmill.workspace.tabular_dataset import TabularDatasetFactory
+    from batchmill.workspace.tabular_factory import TabularDatasetFactory
     from batchmill.workspace.workspace import Workspace
 
 LATEST = "latest"
@@ -27,7 +27,7 @@ class _Tabular:
     """Loads the tabular half when it is first asked for."""
 
     def __get__(self, instance: object, owner: type | None = None) -> type[TabularDatasetFactory]:
-        from batchmill.workspace.tabular_dataset import TabularDatasetFactory
+        from batchmill.workspace.tabular_factory import TabularDatasetFactory
 
         return TabularDatasetFactory
 
