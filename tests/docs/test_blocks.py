@@ -30,7 +30,7 @@ from tests.conftest import Project
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r'^```(\w+)((?: \w+="[^"]*")*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
-BUCKET = re.compile(r"s3://([a-z0-9-]+)")
+BUCKET = re.compile(r"(?:s3://|--s3 )([a-z0-9-]+)")
 ATTRIBUTES = {"title", "exit", "store", "skip", "of"}
 RUNNABLE = {"python", "bash"}
 INTERPRETER = """
