@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from batchmill.nodes.coordinator import restore
+from batchmill.nodes.restoring import restore
 from batchmill.parallel_run.events import Done, Event, Hungry, Task
 from batchmill.parallel_run.job import Job, Limits
 from batchmill.parallel_run.ledger import Ledger

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.nodes.coordinator import restore
+from batchmill.nodes.restoring import restore
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.run import Run
 from batchmill.parallel_run.run_folder import RunFolder

@@ -37,7 +37,7 @@ def test_a_script_that_never_starts_fails_the_run(zoo: Zoo, name: str) -> None:
 
 @pytest.mark.parametrize("harm", ["while True: pass", "import re; re.match(r'(a+)+$', 'a' * 60 + 'b')"], ids=["loop", "GIL"])
 def test_a_script_that_hangs_in_init_is_stopped(zoo: Zoo, monkeypatch: pytest.MonkeyPatch, harm: str) -> None:
-    monkeypatch.setattr("batchmill.nodes.coordinator.INIT_SECONDS", -1.0)
+    monkeypatch.setattr("batchmill.nodes.node_setup.INIT_SECONDS", -1.0)
     zoo.files(4)
     ended = zoo.run(f"def init():\n    {harm}" + ECHO, workers=1, run_invocation_timeout=0.6)
     assert ended.status is RunStatus.FAILED
@@ -84,7 +84,7 @@ SHUTDOWN = {
 
 @pytest.mark.parametrize("name", SHUTDOWN)
 def test_shutdown_cannot_spoil_the_results(zoo: Zoo, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr("batchmill.nodes.coordinator.SHUTDOWN_SECONDS", 0.5)
+    monkeypatch.setattr("batchmill.nodes.node_setup.SHUTDOWN_SECONDS", 0.5)
     harm, text = SHUTDOWN[name]
     names = zoo.files(6)
     ended = zoo.run(f"def shutdown():\n    {harm}" + ECHO, workers=1)

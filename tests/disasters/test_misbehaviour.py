@@ -55,7 +55,7 @@ def test_the_results_stand(zoo: Zoo, name: str) -> None:
 
 def test_a_child_that_nobody_reaps_holds_shutdown_up_no_longer_than_its_bound(zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
     """multiprocessing waits at exit for children that are no daemons."""
-    monkeypatch.setattr("batchmill.nodes.coordinator.SHUTDOWN_SECONDS", 1.0)
+    monkeypatch.setattr("batchmill.nodes.node_setup.SHUTDOWN_SECONDS", 1.0)
     names = zoo.files(4)
     ended = zoo.run(SCRIPT.format(harm="multiprocessing.Process(target=time.sleep, args=(1e6,)).start()"))
     assert ended.status is RunStatus.COMPLETED

@@ -8,7 +8,6 @@ import shutil
 import sys
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -17,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 from batchmill.data.formats import FILES, first_impression
 from batchmill.data.globs import is_glob, split_base
-from batchmill.errors import BatchmillError, DiskFullError, InputError, UsageError
+from batchmill.errors import BatchmillError, DiskFullError, InputError, RegistryError, UsageError
 from batchmill.nodes.cancel_watch import CancelRequested, CancelWatch
-from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.node import worker_environment
+from batchmill.nodes.node_setup import CACHE_BYTES, unplanned_config
 from batchmill.nodes.reserve import Reserve
+from batchmill.nodes.restoring import restore
 from batchmill.parallel_run.answers import Answers
-from batchmill.parallel_run.cores import usable_cores
 from batchmill.parallel_run.dead_letters import write_dead_letters
 from batchmill.parallel_run.events import ErrorFacts, NodeConfig
 from batchmill.parallel_run.job import Ending, Job, Limits, feed_output
@@ -35,7 +34,7 @@ from batchmill.parallel_run.output import OrderedOutput
 from batchmill.parallel_run.plan import check_output_outside, make_plan
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder, find_run
-from batchmill.parallel_run.scheduler import COORDINATOR_DIED, FAILED, Instruction, Policy, Scheduler
+from batchmill.parallel_run.scheduler import COORDINATOR_DIED, Instruction, Policy, Scheduler
 from batchmill.parallel_run.snapshot import take_snapshot
 from batchmill.parallel_run.target import target_of
 from batchmill.records import RunStatus
@@ -46,10 +45,8 @@ from batchmill.worker.slots import in_flight
 
 if TYPE_CHECKING:
     from batchmill.workspace.environment_preparation import Interpreter
+    from batchmill.workspace.pool_lease import Lease
 
-SHUTDOWN_SECONDS = 30.0
-INIT_FACTOR, INIT_SECONDS = 3, 30.0
-CACHE_BYTES = 4 << 30
 LEAST_CACHE = 1 << 20
 BALLAST = 256 << 10
 DEATHS_BEFORE_SUSPICION = 3
@@ -75,6 +72,7 @@ class Coordinator:
         self._interpreter: Interpreter | None = None
         self._charged: list[Instruction] = []
         self._canceled: Ending | None = None
+        self._lease: Lease | None = None
 
     def prepare(self) -> None:
         """Hold the run, claim its ledger, plan it and copy its script: everything that bad input can stop.
@@ -109,7 +107,8 @@ class Coordinator:
         try:
             with CancelWatch(self.folder.cancel_request):
                 self.names.bind(self.ledger)
-                if self.settings.environment is None:
+                self.names.connect()
+                if self.settings.environment is None and self.settings.compute is None:
                     self._start_reserve()
                 self._plan_and_snapshot()
                 self.find_interpreter()
@@ -136,6 +135,11 @@ class Coordinator:
         return ending
 
     def _let_go(self) -> None:
+        status = self.ledger.status
+        self.names.record(self.folder, status if status.ended else RunStatus.INTERRUPTED)
+        if self._lease is not None:
+            with suppress(RegistryError):  # its nodes are free when this process ends
+                self._lease.release()
         self.ledger.close()
         self.target.release()
         self.folder.unlock()
@@ -232,6 +236,15 @@ class Coordinator:
         if self._canceled is not None:
             return self._canceled
         try:
+            taken = self._take_nodes()
+        except BaseException:
+            self._end_reserve()
+            self._let_go()
+            raise
+        if not taken:
+            return self._cancel()
+        self.names.record(self.folder, RunStatus.RUNNING)
+        try:
             try:
                 job = self._job()
             except OSError as error:
@@ -241,6 +254,29 @@ class Coordinator:
         finally:
             self._end_reserve()
             self._let_go()
+
+    def _take_nodes(self) -> bool:
+        """Wait for the first node of the compute target that the run names; False where the run was canceled meanwhile."""
+        if self.settings.compute is None:
+            return True
+        from batchmill.workspace.pool_lease import acquire
+
+        self._put_status(RunStatus.QUEUED)
+        self.names.record(self.folder, RunStatus.QUEUED)
+        self._lease = acquire(
+            self.names.workspace,
+            self.settings.compute,
+            self.folder.id,
+            self.settings.nodes,
+            stopped=self.folder.cancel_request.exists,
+            announce=self.progress.announce,
+        )
+        self._put_status(RunStatus.RUNNING)
+        return self._lease is not None
+
+    def _put_status(self, status: RunStatus) -> None:
+        with self.ledger.transaction():
+            self.ledger.put(status=status)
 
     def _not_started(self, error: OSError) -> Ending:
         """The machine gives no process, descriptor or space for the workers."""
@@ -297,7 +333,8 @@ class Coordinator:
                 feed_output(self.ledger, output)
         config = self.node_config(folder.snapshot)
         limits, level = self.limits(config), settings.logging_level
-        engine = LocalEngine(config, self._reserve)
+        lease = self._lease
+        engine = LocalEngine(config, self._reserve, None if lease is None else lease.take_news())
         return Job(
             folder,
             self.ledger,
@@ -311,6 +348,7 @@ class Coordinator:
             item_name=item_name(self.plan),
             charged=self._charged,
             answers=Answers(self.names.answer, self.names.keep_answer),
+            more_nodes=None if lease is None else lease.take_news,
         )
 
     def limits(self, config: NodeConfig) -> Limits:
@@ -358,40 +396,16 @@ class Coordinator:
         return replace(self._unplanned_config(source), mini_batches=self.plan.mini_batches, remote=remote, cache_bytes=cache_bytes)
 
     def _unplanned_config(self, source: Path) -> NodeConfig:
-        settings, folder = self.settings, self.folder
-        found = self._interpreter
-        environment = {**(found.variables if found is not None else {}), **settings.environment_variables}
-        hidden = tuple(name for name, value in environment.items() if not value and name not in settings.environment_variables)
-        workers = settings.workers or gpu_count(environment) or max(1, usable_cores() // settings.nodes)
-        original = Path(self.description["script"])
-        script = source / original.relative_to(self.source_folder() or original.parent)
-        return NodeConfig(
-            run_id=folder.id,
-            run_folder=folder.path,
+        size = self._lease.size if self._lease is not None else None
+        return unplanned_config(
+            self.folder,
+            self.settings,
             epoch=self.epoch,
-            plan_folder=folder.plan,
-            script=script,
             source=source,
-            arguments=tuple(settings.arguments),
-            output_dir=self.output,
-            output_action=settings.output_action,
-            with_header=settings.append_row_dataframe_header,
-            level=settings.logging_level,
-            workers=workers,
-            node_count=settings.nodes,
-            mini_batches=0,
-            remote=False,
-            cache_bytes=CACHE_BYTES,
-            retry_timeout=settings.retry_timeout,
-            run_timeout=float(settings.run_invocation_timeout),
-            init_timeout=INIT_FACTOR * settings.run_invocation_timeout + INIT_SECONDS,
-            read_timeout=float(settings.task_overhead_timeout),
-            shutdown_timeout=SHUTDOWN_SECONDS,
-            python=found.python if found is not None else sys.executable,
-            environment=environment,
-            hidden=hidden,
-            profiling_module=settings.profiling_module,
-            resource_monitor_interval=float(settings.resource_monitor_interval),
+            script=source / Path(self.description["script"]).relative_to(self.source_folder() or Path(self.description["script"]).parent),
+            output=self.output,
+            interpreter=self._interpreter,
+            size=size,
         )
 
 
@@ -412,38 +426,6 @@ def items_of(plan: PlanFile) -> Callable[[int], int | None]:
     """Items of a mini-batch where the plan knows them: files are counted, rows only when they are read."""
     files = plan.header["kind"] == "files"
     return lambda k: len(plan.mini_batch(k).items) if files else None
-
-
-def restore(ledger: Ledger, scheduler: Scheduler) -> None:
-    """Bring a new scheduler to the state that the ledger proves."""
-    for first, count, _, items, ok, short in ledger.ranges():
-        scheduler.restore_done(first, count, items, ok, short)
-    for mini_batch, items in ledger.failed():
-        scheduler.restore_failed(mini_batch, items)
-    bisected = set()
-    for mini_batch, items, ok, ended in ledger.splits():
-        bisected.add(mini_batch)
-        if ended:
-            scheduler.restore_split(mini_batch, items, ok, ended=True, settled=[])
-        else:
-            _restore_open_split(ledger, scheduler, mini_batch, items)
-    for mini_batch, tries, memory in ledger.tries_of_whole():
-        if mini_batch not in bisected:
-            retried = tries > 1 or scheduler.state[mini_batch] != FAILED
-            scheduler.restore_tries(mini_batch, tries, retried=retried, memory=memory)
-
-
-def _restore_open_split(ledger: Ledger, scheduler: Scheduler, mini_batch: int, items: int) -> None:
-    pieces, tries = ledger.pieces(mini_batch), list(ledger.tries(mini_batch))
-    scheduler.restore_split(
-        mini_batch,
-        items,
-        sum(piece[3] for piece in pieces),
-        ended=False,
-        settled=[(piece[0], piece[1]) for piece in pieces],
-        tries=Counter((one["piece_first"], one["piece_count"]) for one in tries if one["piece_first"] is not None),
-        memory=any(one["memory"] for one in tries),
-    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -170,7 +170,10 @@ class _Replay:
                 scratch.add_split(mini_batch, sizes[mini_batch], ok, ended=False)
                 scheduler.restore_split(mini_batch, sizes[mini_batch], ok, ended=False, settled=[piece[:2] for piece in pieces])
         self.folder.parts.mkdir(exist_ok=True)
-        coordinator.epoch, coordinator.plan = self.epoch, plan
+        coordinator.epoch, coordinator.plan, coordinator.ledger = self.epoch, plan, self.ledger
+        coordinator.names.bind(self.ledger)
+        coordinator.names.connect()
+        coordinator.find_interpreter()
         config = replace(coordinator.node_config(self.scratch / "snapshot"), accept_changed=True)
         job = Job(
             self.folder,
@@ -190,7 +193,6 @@ class _Replay:
     def _answers(self) -> Answers:
         """What the run has bound counts here too, and what the replay asks for the first time is bound for the run."""
         names = self.coordinator.names
-        names.bind(self.ledger)
         return Answers(names.answer, names.keep_answer)
 
     # --- merging ----------------------------------------------------------------------------------------------------------------

@@ -78,6 +78,7 @@ def replay_one(folder: RunFolder, mini_batch: int, announce: Callable[[Slice], N
     coordinator = Coordinator(folder)
     script = check_script(coordinator.description["script"])
     coordinator.epoch, coordinator.plan = 0, plan
+    ask = _ask(folder, coordinator)
     source = Path(coordinator.source_folder() or script.parent)
     with tempfile.TemporaryDirectory(prefix="batchmill-replay-") as temporary:
         room = Path(temporary)
@@ -92,7 +93,7 @@ def replay_one(folder: RunFolder, mini_batch: int, announce: Callable[[Slice], N
             return replayed
         announce(replayed.part)
         logging.basicConfig(level=config.level, format=LOG_FORMAT)
-        with Foreground(_place(config, room, _ask(folder, coordinator))) as process:
+        with Foreground(_place(config, room, ask)) as process:
             logging.getLogger("batchmill.entry_script").propagate = True  # to the terminal: the log folder is temporary
             _run(process, config, replayed)
         return replayed
@@ -132,6 +133,7 @@ def _ask(folder: RunFolder, coordinator: Coordinator) -> Ask:
     ledger = Ledger(folder.ledger)
     try:
         coordinator.names.recall(ledger)
+        coordinator.names.connect()
     finally:
         ledger.close()
     return lambda question: answer_of(coordinator.names.answer, question)

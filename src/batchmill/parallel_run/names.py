@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import UsageError
+from batchmill.records import RunStatus
 
 if TYPE_CHECKING:
     from batchmill.data.definition import Definition
     from batchmill.parallel_run.ledger import Ledger
+    from batchmill.parallel_run.run_folder import RunFolder
     from batchmill.settings import RunSettings
     from batchmill.workspace.asset import Asset
     from batchmill.workspace.environment_preparation import Interpreter
@@ -36,6 +40,19 @@ def names_things(settings: RunSettings) -> bool:
 def is_name(text: str) -> bool:
     """``dataset:...`` or ``datastore://...``."""
     return text.startswith((DATASET, DATASTORE))
+
+
+def bound_names(ledger: Ledger) -> list[tuple[str, str]]:
+    """What a run has bound: kind and name with version, such as ``("dataset", "digits:3")``."""
+    return _names_in(EMPTY | json.loads(ledger.meta("names") or "{}"))
+
+
+def _names_in(bound: Mapping[str, Any]) -> list[tuple[str, str]]:
+    found = [("dataset", f"{one['name']}:{one['version']}" if one["name"] else one["id"]) for one in bound["datasets"].values()]
+    found += sorted({("model", f"{_named_version(label)[0]}:{one['version']}") for label, one in bound["models"].items()})
+    if bound["environment"] is not None:
+        found.append(("environment", f"{bound['environment']['name']}:{bound['environment']['version']}"))
+    return found
 
 
 class Names:
@@ -83,6 +100,7 @@ class Names:
         self._bind_datasets()
         self._bind_models()
         self._bind_environment()
+        self._check_compute()
         if json.dumps(self._bound) != before:
             self._keep()
 
@@ -130,12 +148,43 @@ class Names:
             return resolve_model(self.workspace, name, version)
         return model_of_id(self.workspace, bound["id"], name, bound["version"])
 
+    def _check_compute(self) -> None:
+        if self._settings.compute is not None:
+            from batchmill.workspace.pool_lease import check_compute
+
+            check_compute(self.workspace, self._settings.compute, self._settings.nodes)
+
     def _bind_environment(self) -> None:
         if self._settings.environment is not None and self._bound["environment"] is None:
             from batchmill.workspace.registered_environment import find_environment, split_name
 
             asset = find_environment(self.workspace, *split_name(self._settings.environment))
             self._bound["environment"] = {"name": asset.name, "version": asset.version}
+
+    def connect(self) -> None:
+        """Make the connections of the places that the plan of the run refers to; a resumed run has its plan already."""
+        self.inputs()
+        self.definitions()
+
+    def record(self, folder: RunFolder, status: RunStatus) -> None:
+        """Tell the registry of the run, if it uses the workspace. The truth lies in the run's folder: a registry that is out of reach
+        does not stop it."""
+        if "workspace" not in self.__dict__:
+            return
+        from batchmill.errors import RegistryError
+
+        now = datetime.now(UTC)
+        with suppress(RegistryError):
+            self.workspace.registry.record_run(
+                folder.id,
+                name=self._settings.name or Path(self._settings.script).stem,
+                status=status,
+                folder=str(folder.path),
+                compute=self._settings.compute,
+                details={"names": [list(one) for one in _names_in(self._bound)]},
+                started=now if status is RunStatus.RUNNING else None,
+                ended=now if status.ended else None,
+            )
 
     # --- what the names stand for -------------------------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from typing import Any
 from batchmill import errors
 from batchmill.errors import BatchmillError, RunBusyError, RunFailedError
 from batchmill.parallel_run.ledger import Ledger
-from batchmill.parallel_run.names import Names, names_things
+from batchmill.parallel_run.names import Names, bound_names, names_things
 from batchmill.parallel_run.run_folder import RunFolder, find_run
 from batchmill.parallel_run.snapshot import check_script
 from batchmill.records import Counts, DeadLetter, RunRecord, RunStatus
@@ -240,6 +240,14 @@ class Run:
         ledger = self._ledger()
         try:
             return list(ledger.letters(open_only=open_only))
+        finally:
+            ledger.close()
+
+    def names(self) -> list[tuple[str, str]]:
+        """What the run took from its workspace, and which version: ``("dataset", "digits:3")``."""
+        ledger = self._ledger()
+        try:
+            return bound_names(ledger)
         finally:
             ledger.close()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from batchmill.nodes.coordinator import restore
+from batchmill.nodes.restoring import restore
 from batchmill.parallel_run.events import Done, ErrorFacts, Event, Hungry, Returned, Task, TryFailed
 from batchmill.parallel_run.job import Job, Limits
 from batchmill.parallel_run.ledger import Ledger
