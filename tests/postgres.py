@@ -14,10 +14,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tests.stores import StoreMissing, free_port
+from tests.stores import PORTS_TRIED, StoreMissing, free_port
 
-START_BOUND = 60.0
+START_BOUND = 120.0
 USER = "tester"
 
 
@@ -71,15 +72,20 @@ def postgres_server() -> Iterator[PostgresServer]:
 
 @contextlib.contextmanager
 def _started(programs: Path, folder: Path) -> Iterator[PostgresServer]:
-    as_user = {}
+    as_user: dict[str, Any] = {}
     if os.geteuid() == 0:
         as_user = {"user": "postgres", "group": "postgres", "extra_groups": []}
         try:
             shutil.chown(folder, "postgres", "postgres")
         except LookupError:
             raise StoreMissing("PostgreSQL refuses to run as root, and there is no user postgres") from None
-    how = {**as_user, "cwd": folder, "stdin": subprocess.DEVNULL, "env": {"PATH": os.defpath, "HOME": str(folder), "LC_ALL": "C.UTF-8"}}
-    password, port = secrets.token_hex(12), free_port()
+    how: dict[str, Any] = {
+        **as_user,
+        "cwd": folder,
+        "stdin": subprocess.DEVNULL,
+        "env": {"PATH": os.defpath, "HOME": str(folder), "LC_ALL": "C.UTF-8"},
+    }
+    password = secrets.token_hex(12)
     (folder / "password").write_text(password)
     (folder / "password").chmod(0o644)
     data = str(folder / "data")
@@ -87,33 +93,37 @@ def _started(programs: Path, folder: Path) -> Iterator[PostgresServer]:
     made = subprocess.run([str(programs / make[0]), *make[1:]], capture_output=True, text=True, timeout=START_BOUND, check=False, **how)
     if made.returncode:
         raise StoreMissing(f"initdb failed: {made.stderr.strip()[-300:]}")
-    options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off", "max_connections": 200}
-    command = [str(programs / "postgres"), "-D", data, *(word for key, value in options.items() for word in ("-c", f"{key}={value}"))]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, **how)
-    try:
-        server = PostgresServer(port, password, process)
-        _wait_for(server, folder / "log")
-        yield server
-    finally:
-        process.send_signal(signal.SIGINT)  # fast shutdown
+    for left in reversed(range(PORTS_TRIED)):  # a port that was free a moment ago may be somebody else's now
+        port = free_port()
+        options = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": folder, "fsync": "off", "max_connections": 200}
+        command = [str(programs / "postgres"), "-D", data, *(word for key, value in options.items() for word in ("-c", f"{key}={value}"))]
+        with (folder / "log").open("wb") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, **how)
         try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            server = PostgresServer(port, password, process)
+            if _answers(server):
+                yield server
+                return
+            if not left:
+                raise StoreMissing(f"PostgreSQL did not start: {(folder / 'log').read_text(errors='replace')[-300:]}")
+        finally:
+            process.send_signal(signal.SIGINT)  # fast shutdown
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
-def _wait_for(server: PostgresServer, log: Path) -> None:
+def _answers(server: PostgresServer) -> bool:
+    """Wait until the server answers; False when it ended before, or `START_BOUND` seconds went by."""
     import psycopg
 
     deadline = time.monotonic() + START_BOUND
-    while True:
-        try:
+    while server.process.poll() is None and time.monotonic() < deadline:
+        with contextlib.suppress(psycopg.OperationalError):
             server.run("SELECT 1")
-            return
-        except psycopg.OperationalError:
-            if server.process.poll() is not None or time.monotonic() > deadline:
-                raise StoreMissing(f"PostgreSQL did not start: {log.read_text(errors='replace')[-300:]}") from None
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                server.process.wait(0.05)
+            return True
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.process.wait(0.05)
+    return False
