@@ -183,6 +183,42 @@ def test_partitions_of_a_dataset(echo: Project) -> None:
     )
 
 
+RATIO = """
+import os
+
+def run(mini_batch, mini_batch_context):
+    keys = mini_batch_context.partition_key_value
+    sizes = [os.path.getsize(path) for path in mini_batch]
+    print(mini_batch_context.dataset)
+    return [f"{keys['user']},{keys['genres']},{sum(sizes)},{size / sum(sizes)}" for size in sizes]
+"""
+
+
+def test_k04_one_mini_batch_per_combination_of_the_keys_asked_for(echo: Project) -> None:
+    """As the notebook about partitions per folder: keys user, season and genres, of which two are asked for."""
+    names = ("user1/winter/disco", "user1/fall/piano", "user2/spring/rock", "user3/summer/pop", "user4/winter/piano", "user4/fall/piano")
+    echo.write({"ratio.py": RATIO, **{f"music/{name}.wav": "four" for name in names}})
+    sdk(
+        echo,
+        "store = ws.get_default_datastore()\n"
+        "store.upload('music', 'partition_data', show_progress=False)\n"
+        "music = Dataset.File.from_files((store, 'partition_data'), partition_format='{user}/{season}/{genres}.wav')\n"
+        "assert music.partition_keys == ['user', 'season', 'genres']\n"
+        "music.register(ws, 'music')\n",
+    )
+    arguments = ("--partition-key", "user", "--partition-key", "genres", "--output", "out", "--json")
+    told = json.loads(done(echo, "run", "ratio.py", "--input", "dataset:music", *arguments))
+    assert told["counts"]["mini_batches"]["total"] == 5
+    assert sorted(rows(echo)) == [
+        "user1,disco,4,1.0",
+        "user1,piano,4,1.0",
+        "user2,rock,4,1.0",
+        "user3,pop,4,1.0",
+        "user4,piano,8,0.5",
+        "user4,piano,8,0.5",
+    ]
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_a_version_is_bound_by_the_first_resolution(scored: Project, start: Start, killed: bool) -> None:
     """A new version that is registered while a run stands still is not taken by its resume."""

@@ -6,7 +6,6 @@ Read by worker processes: standard library only, Python 3.9.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import MISSING, dataclass, field, fields, replace
 from typing import Any, Mapping, Optional
@@ -65,6 +64,8 @@ class Definition:
     @property
     def digest(self) -> str:
         """sha256 of the canonical JSON, in hexadecimal."""
+        import hashlib
+
         text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
         return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Iterable, Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from batchmill.data.definition import Definition
@@ -298,6 +296,8 @@ class AbstractDataset:
         return f"{type(self).__name__}\n{json.dumps(facts, indent=2, ensure_ascii=False)}"
 
     def _repr_html_(self) -> str:
+        from html import escape
+
         rows = {
             "Name": self.name,
             "Version": self.version,
@@ -339,6 +339,8 @@ def _fraction(name: str, value: Any) -> float:
 def _seed(seed: Any) -> int:
     """A seed; drawn once where none is given, so that the dataset stays what it is."""
     if seed is None:
+        import secrets
+
         return secrets.randbelow(2**31)
     if isinstance(seed, bool) or not hasattr(seed, "__index__"):
         raise UserErrorException(f"The seed {seed!r} is not a whole number.")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import re
-import uuid
 from typing import TYPE_CHECKING, Any
 
 from batchmill.workspace.exceptions import UserErrorException
@@ -18,8 +16,6 @@ NAME = re.compile(r"^[a-zA-Z_]+[a-zA-Z0-9_]*$")
 RESERVED = frozenset({"path", "home", "user", "shell", "lang", "tmpdir", "pythonpath", "ld_library_path", "cuda_visible_devices"})
 """The path or id of an input stands in an environment variable of its name: these are variables already."""
 INVALID_NAME = 'Invalid input name "{}". The name can only be alphanumeric characters and underscore, and must not begin with a number.'
-
-log = logging.getLogger(__name__)
 
 
 class DatasetConsumptionConfig:
@@ -37,7 +33,11 @@ class DatasetConsumptionConfig:
         if not isinstance(name, str) or NAME.match(name) is None:
             raise UserErrorException(INVALID_NAME.format(name))
         if name.lower() in RESERVED:
-            log.warning("The input name %r is that of an environment variable, which the run will find changed.", name)
+            import logging
+
+            logging.getLogger("batchmill").warning(
+                "The input name %r is that of an environment variable, which the run will find changed.", name
+            )
         if not isinstance(mode, str) or mode.lower() not in MODES:
             raise UserErrorException(f"Invalid mode '{mode}'. Mode can only be mount, download, hdfs, link, or direct")
         self._name = name
@@ -115,4 +115,6 @@ class DatasetConsumptionConfig:
 
 def input_name() -> str:
     """A name for an input that was given none (Azure ML: ``input_<hex>``)."""
+    import uuid
+
     return f"input_{uuid.uuid4().hex[:8]}"

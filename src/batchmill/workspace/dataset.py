@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -151,5 +150,7 @@ def _hint(workspace: Workspace, name: str, version: int | None) -> str:
     newest = workspace.registry.get(KIND, str(name)) if version is not None else None
     if newest is not None:
         return f" Its newest version is {newest.version}."
+    import difflib
+
     near = difflib.get_close_matches(str(name), workspace.registry.names(KIND), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""

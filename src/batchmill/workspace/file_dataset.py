@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,6 +64,8 @@ class FileDataset(AbstractDataset):
             UserErrorException: a file is there already and ``overwrite`` is off; nothing was copied then.
             ReadError: a file cannot be read.
         """
+        import tempfile
+
         from batchmill.workspace.dataset_download import download
 
         folder = Path(target_path).absolute() if target_path is not None else Path(tempfile.mkdtemp(prefix="batchmill-download-"))
