@@ -14,6 +14,7 @@ from batchmill.workspace.holder import BEAT, Holder
 from batchmill.workspace.pool import Pool, scale_of
 
 if TYPE_CHECKING:
+    from batchmill.workspace.asset import Asset
     from batchmill.workspace.vm_sizes import VmSize
     from batchmill.workspace.workspace import Workspace
 
