@@ -8,6 +8,9 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+DEADLINE = 60.0
+"""Seconds that a gate stays closed at most."""
+
 BACKEND = """
 import os, pathlib, sys, time
 sys.path.insert(0, {tests!r})
@@ -58,3 +61,24 @@ def make_project(folder: Path, name: str, version: str, *, hook: str = "", requi
         f'[project]\nname = "{name}"\nversion = "{version}"\ndependencies = {list(requires)!r}\n'
     )
     return folder
+
+
+class Gate:
+    """A package whose build says that it has begun and waits until the test lets it go on, to succeed or to fail."""
+
+    def __init__(self, folder: Path) -> None:
+        self.begun, self.open = folder / "begun", folder / "go"
+        hook = (
+            f"open({str(self.begun)!r}, 'a').write('x')\n"
+            f"deadline = time.monotonic() + {DEADLINE}\n"
+            f"while not os.path.exists({str(self.open)!r}):\n"
+            "    assert time.monotonic() < deadline\n"
+            "    time.sleep(0.01)\n"
+            f"if open({str(self.open)!r}).read() == 'fail': raise RuntimeError('as the test wanted')\n"
+        )
+        make_project(folder / "gated", "gated", "1.0", hook=hook)
+        self.project = folder / "gated"
+
+    @property
+    def builds(self) -> int:
+        return len(self.begun.read_text()) if self.begun.exists() else 0

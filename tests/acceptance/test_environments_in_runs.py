@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from batchmill.workspace.python_versions import installed
+from tests.acceptance.conftest import REFERENCE, Start, shown, until
 from tests.conftest import Project
-from tests.packages import make_wheel
+from tests.packages import Gate, make_wheel
 
 THIS = f"{sys.version_info.major}.{sys.version_info.minor}"
 FILES = """
@@ -147,3 +148,19 @@ def test_a_live_runs_environment_is_not_pruned(project: Project, wheels: Path) -
     assert [one["removed"] for one in json.loads(project.read("out/parallel_run_step.txt"))] == [False]
     pruned = json.loads(project.batchmill("environment", "prune", "--days", "0", "--json").stdout)
     assert [one["removed"] for one in pruned] == [True]
+
+
+def test_a_run_is_canceled_while_its_environment_is_built_and_resumed(scored: Project, start: Start, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    scored.batchmill("environment", "create", "own", "--pip", str(gate.project), "--python-version", THIS)
+    run = start("run", "score.py", "--input", "in", "--environment", "own", "--output", "out")
+    until(lambda: gate.builds)
+    assert scored.batchmill("runs", "cancel", "last").returncode == 0
+    _, said = run.communicate(timeout=60)
+    assert run.returncode == 1, said
+    assert shown(scored)["status"] == "Canceled"
+    gate.open.write_text("succeed")
+    resumed = scored.batchmill("resume", "last")
+    assert resumed.returncode == 0, resumed.stderr
+    assert scored.read("out/parallel_run_step.txt") == REFERENCE
+    assert gate.builds == 2

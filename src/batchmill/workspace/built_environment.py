@@ -18,6 +18,7 @@ import fcntl
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -29,6 +30,7 @@ from batchmill.storage.home import home
 
 Announce = Callable[[str], None]
 _IN_USE: dict[Path, int] = {}
+_ONE_AT_A_TIME = threading.Lock()
 
 
 def environments_folder() -> Path:
@@ -92,15 +94,16 @@ class BuildFolder:
         """The build that counts, kept from being pruned until this process ends; None where there is none."""
         if self.built() is None:
             return None
-        if self.path not in _IN_USE:
-            descriptor = self._open("use")
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
-            _IN_USE[self.path] = descriptor
-        built = self.built()  # looked at again: it may have been pruned before it was locked
-        if built is None:
-            os.close(_IN_USE.pop(self.path))
-        else:
-            os.utime(self.marker)
+        with _ONE_AT_A_TIME:
+            if self.path not in _IN_USE:
+                descriptor = self._open("use")
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                _IN_USE[self.path] = descriptor
+            built = self.built()  # looked at again: it may have been pruned before it was locked
+            if built is None:
+                os.close(_IN_USE.pop(self.path))
+            else:
+                os.utime(self.marker)
         return built
 
     @contextmanager

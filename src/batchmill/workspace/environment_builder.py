@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -37,6 +38,16 @@ def build_environment(recipe: Recipe, announce: Announce) -> Built:
         EnvironmentBuildError: it cannot be built; the message says which requirement, why, and where the log is.
     """
     folder = BuildFolder(recipe.key)
+    try:
+        return _found_or_built(recipe, folder, announce)
+    except OSError as error:
+        raise EnvironmentBuildError(
+            f"{recipe.who} cannot be built below {folder.path.parent}: {error.strerror}.",
+            cure="Free the disk, or set BATCHMILL_HOME to a folder that can be written.",
+        ) from error
+
+
+def _found_or_built(recipe: Recipe, folder: BuildFolder, announce: Announce) -> Built:
     while True:
         built = folder.use()
         if built is not None:
@@ -117,8 +128,9 @@ class _Build:
 
     def _failed(self, cause: str) -> EnvironmentBuildError:
         values = {"cause": cause, "name": self.recipe.name, "at": time.time_ns(), "generation": self.generation}
-        atomic_write(self.folder.failure, json.dumps(values))
-        self.folder.sweep()
+        with suppress(OSError):  # a disk that is full keeps no record of it either; the error below says it
+            atomic_write(self.folder.failure, json.dumps(values))
+            self.folder.sweep()
         return _failure(self.recipe, self.folder, cause)
 
     def _venv(self) -> Callable[[IO[str]], Path]:

@@ -28,10 +28,9 @@ from batchmill.workspace.environment_recipe import recipe_of
 from batchmill.workspace.python_versions import SUPPORTED, installed
 from batchmill.workspace.workspace import Workspace
 from tests import used_secrets
-from tests.packages import make_project, make_wheel
+from tests.packages import DEADLINE, Gate, make_project, make_wheel
 
 THIS = sys.version_info[:2]
-DEADLINE = 60.0
 PREPARE = """
 import json, sys
 from batchmill.workspace.environment import Environment
@@ -256,6 +255,13 @@ def test_a_package_that_breaks_workers_fails_the_build(environment: Make, wheels
         build(environment("breaker"))
 
 
+def test_a_home_that_cannot_be_used(environment: Make, tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "environments").write_text("a file")
+    with pytest.raises(EnvironmentBuildError, match=r"cannot be built below .*: (Not a directory|File exists)\."):
+        build(environment("beta"))
+
+
 @pytest.mark.parametrize("python", ["3.6", "3.15"])
 def test_pythons_that_cannot_be(environment: Make, python: str) -> None:
     with pytest.raises(EnvironmentBuildError, match=rf"asks for Python {python}; scripts run on Python 3.9 to 3.14 here. The nearest one"):
@@ -263,27 +269,6 @@ def test_pythons_that_cannot_be(environment: Make, python: str) -> None:
 
 
 # --- many at once, and deaths ---------------------------------------------------------------------------------------------------------
-
-
-class Gate:
-    """A package whose build says that it has begun and waits until the test lets it go on, to succeed or to fail."""
-
-    def __init__(self, folder: Path) -> None:
-        self.begun, self.open = folder / "begun", folder / "go"
-        hook = (
-            f"open({str(self.begun)!r}, 'a').write('x')\n"
-            f"deadline = time.monotonic() + {DEADLINE}\n"
-            f"while not os.path.exists({str(self.open)!r}):\n"
-            "    assert time.monotonic() < deadline\n"
-            "    time.sleep(0.01)\n"
-            f"if open({str(self.open)!r}).read() == 'fail': raise RuntimeError('as the test wanted')\n"
-        )
-        make_project(folder / "gated", "gated", "1.0", hook=hook)
-        self.project = folder / "gated"
-
-    @property
-    def builds(self) -> int:
-        return len(self.begun.read_text()) if self.begun.exists() else 0
 
 
 @pytest.fixture
