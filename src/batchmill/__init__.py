@@ -21,9 +21,47 @@ if TYPE_CHECKING:
     from batchmill.parallel_run.run import Run as Run
     from batchmill.parallel_run.run import run as run
     from batchmill.worker.entry_script import EntryScript as EntryScript
+    from batchmill.workspace.compute import AmlCompute as AmlCompute
+    from batchmill.workspace.compute import ComputeTarget as ComputeTarget
+    from batchmill.workspace.conda_dependencies import CondaDependencies as CondaDependencies
+    from batchmill.workspace.consumption import DatasetConsumptionConfig as DatasetConsumptionConfig
+    from batchmill.workspace.data_path import DataPath as DataPath
+    from batchmill.workspace.data_path import DataReference as DataReference
+    from batchmill.workspace.data_type import DataType as DataType
+    from batchmill.workspace.dataset import Dataset as Dataset
+    from batchmill.workspace.datastore import Datastore as Datastore
+    from batchmill.workspace.environment import Environment as Environment
+    from batchmill.workspace.file_dataset import FileDataset as FileDataset
+    from batchmill.workspace.model import Model as Model
+    from batchmill.workspace.run_configuration import RunConfiguration as RunConfiguration
+    from batchmill.workspace.run_configuration import ScriptRunConfig as ScriptRunConfig
+    from batchmill.workspace.tabular_dataset import TabularDataset as TabularDataset
+    from batchmill.workspace.workspace import Workspace as Workspace
 
 __version__ = "0.1.0"
-__all__ = ["BatchmillError", "EntryScript", "Run", "__version__", "run"]
+__all__ = [
+    "AmlCompute",
+    "BatchmillError",
+    "ComputeTarget",
+    "CondaDependencies",
+    "DataPath",
+    "DataReference",
+    "DataType",
+    "Dataset",
+    "DatasetConsumptionConfig",
+    "Datastore",
+    "EntryScript",
+    "Environment",
+    "FileDataset",
+    "Model",
+    "Run",
+    "RunConfiguration",
+    "ScriptRunConfig",
+    "TabularDataset",
+    "Workspace",
+    "__version__",
+    "run",
+]
 
 _HOMES = {
     "BatchmillError": "batchmill.errors",
@@ -31,6 +69,22 @@ _HOMES = {
     "Run": "batchmill.parallel_run.run",
     "run": "batchmill.parallel_run.run",
     "testing": "batchmill.testing",
+    "AmlCompute": "batchmill.workspace.compute",
+    "ComputeTarget": "batchmill.workspace.compute",
+    "CondaDependencies": "batchmill.workspace.conda_dependencies",
+    "DataPath": "batchmill.workspace.data_path",
+    "DataReference": "batchmill.workspace.data_path",
+    "DataType": "batchmill.workspace.data_type",
+    "Dataset": "batchmill.workspace.dataset",
+    "DatasetConsumptionConfig": "batchmill.workspace.consumption",
+    "Datastore": "batchmill.workspace.datastore",
+    "Environment": "batchmill.workspace.environment",
+    "FileDataset": "batchmill.workspace.file_dataset",
+    "Model": "batchmill.workspace.model",
+    "RunConfiguration": "batchmill.workspace.run_configuration",
+    "ScriptRunConfig": "batchmill.workspace.run_configuration",
+    "TabularDataset": "batchmill.workspace.tabular_dataset",
+    "Workspace": "batchmill.workspace.workspace",
 }
 
 

@@ -1,5 +1,6 @@
 """Workspace, data, models, environments and compute of SDK v1."""
 
+from batchmill.workspace.compute import ComputeTarget as ComputeTarget
 from batchmill.workspace.conda_dependencies import SDK_VERSION as VERSION
 from batchmill.workspace.dataset import Dataset as Dataset
 from batchmill.workspace.datastore import Datastore as Datastore

@@ -7,6 +7,7 @@ loaded for a run that names nothing of it.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -40,6 +41,27 @@ def names_things(settings: RunSettings) -> bool:
 def is_name(text: str) -> bool:
     """``dataset:...`` or ``datastore://...``."""
     return text.startswith((DATASET, DATASTORE))
+
+
+def as_text(value: Any, workspace: Any = None) -> Any:
+    """What a setting says of an object of a workspace: a dataset becomes ``dataset:id:ID``, a model or environment ``NAME:VERSION``, a
+    compute target or workspace its name. Lists are taken apart; anything else is a path or left to the settings to judge."""
+    if isinstance(value, (list, tuple)):
+        return [as_text(one, workspace) for one in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, str) or not type(value).__module__.startswith("batchmill.workspace."):
+        return value
+    if hasattr(value, "save") and hasattr(value, "definition"):
+        return f"{DATASET}id:{value.id or value.save(_workspace(workspace))}"
+    version = getattr(value, "version", None)
+    return str(value.name) if version is None else f"{value.name}:{version}"
+
+
+def _workspace(given: Any) -> Any:
+    from batchmill.workspace.current import find_workspace
+
+    return given if given is not None and not isinstance(given, str) else find_workspace(given)
 
 
 def bound_names(ledger: Ledger) -> list[tuple[str, str]]:

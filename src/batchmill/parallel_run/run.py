@@ -15,7 +15,7 @@ from typing import Any
 from batchmill import errors
 from batchmill.errors import BatchmillError, RunBusyError, RunFailedError
 from batchmill.parallel_run.ledger import Ledger
-from batchmill.parallel_run.names import Names, bound_names, names_things
+from batchmill.parallel_run.names import Names, as_text, bound_names, names_things
 from batchmill.parallel_run.run_folder import RunFolder, find_run
 from batchmill.parallel_run.snapshot import check_script
 from batchmill.records import Counts, DeadLetter, RunRecord, RunStatus
@@ -26,13 +26,15 @@ COORDINATOR = "batchmill.nodes.coordinator"
 POLL = 0.05
 
 
-def run(script: str | os.PathLike[str], inputs: str | list[str], **settings: Any) -> Run:
+def run(script: str | os.PathLike[str], inputs: Any, **settings: Any) -> Run:
     """Start a parallel run in a process of its own and return once its plan is made.
 
     Args:
         script: the entry script, a Python file with ``run(mini_batch)``.
-        inputs: one input or several: folder, file, glob, ``@list.txt`` or object-store URL; each is cut by itself.
-        **settings: any setting of `batchmill.settings.RunSettings`, by its name.
+        inputs: one input or several: folder, file, glob, ``@list.txt``, object-store URL, ``dataset:NAME``, ``datastore://NAME/PATH``, or
+            a dataset of a workspace as an object; each is cut by itself.
+        **settings: any setting of `batchmill.settings.RunSettings`, by its name. Models, environment and compute target may be objects
+            of a workspace, too.
 
     Raises:
         UsageError: the script, the input or a setting cannot be used; nothing was started.
@@ -43,16 +45,13 @@ def run(script: str | os.PathLike[str], inputs: str | list[str], **settings: Any
         >>> run.wait().status                                                        # doctest: +SKIP
         <RunStatus.COMPLETED: 'Completed'>
     """
-    values = {"script": os.fspath(script), "inputs": _texts(inputs), **settings}
+    values = {"script": os.fspath(script), "inputs": inputs, **settings}
+    for name in ("inputs", "models", "environment", "compute", "workspace"):
+        if name in values:
+            values[name] = as_text(values[name], settings.get("workspace"))
     folder = create_run(RunSettings.parse(values))
     start_coordinator(folder)
     return Run(folder)
-
-
-def _texts(inputs: Any) -> Any:
-    if isinstance(inputs, (list, tuple)):
-        return [os.fspath(one) for one in inputs]
-    return os.fspath(inputs) if isinstance(inputs, os.PathLike) else inputs
 
 
 def create_run(settings: RunSettings) -> RunFolder:
