@@ -300,7 +300,7 @@ class Worker:
         view, base = self._view, self._base
         view[base + slot_fields.RUNNING] = slot_fields.NONE
         view[base + slot_fields.FINISHED] += 1
-        if count == part.items == part.given and not part.nulled and (rows is None or not rows.unencodable):
+        if count == part.items == part.given and not part.nulled and not part.dropped and (rows is None or not rows.unencodable):
             ok = count
         else:
             ok = self._notes(delivery, mini_batch, piece, part, count, rows)
@@ -352,6 +352,8 @@ class Worker:
         if part.nulled:
             text = f"{part.nulled} cells did not fit the type of their column and were made null."
             delivery.notes.append({"mb": mini_batch, "warning": text})
+        if part.dropped:
+            delivery.notes.append({"mb": mini_batch, "warning": f"{part.dropped} lines are no JSON objects and were left out."})
         if count > part.given:
             text = f"run() returned {count} rows for {part.given} items; all are written and every item counts as succeeded."
             delivery.notes.append({"mb": mini_batch, "warning": text})

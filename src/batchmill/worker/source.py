@@ -21,7 +21,7 @@ class Slice:
     ``items`` counts all items of the slice; ``given`` those that could be read and are handed to run().
     """
 
-    __slots__ = ("first", "given", "items", "keys", "name", "nulled", "paths", "unreadable", "value")
+    __slots__ = ("dropped", "first", "given", "items", "keys", "name", "nulled", "paths", "unreadable", "value")
 
     def __init__(
         self,
@@ -43,6 +43,8 @@ class Slice:
         self.keys = keys
         self.nulled = 0
         """Cells that did not fit their column's type and were made null (``--unparsable null``)."""
+        self.dropped = 0
+        """Lines of text that are no rows and were left out (``invalid_lines="drop"``)."""
 
 
 class FileSource:
@@ -137,7 +139,8 @@ class TableSource:
         failed = [entry for entry in table.failed if first <= entry[0] < first + whole]
         paths = [self._plan.item(n).path for n in plan.items]
         part = Slice(frame, whole, first, failed, paths, table.describe, plan.keys)
-        part.nulled = table.nulled if count is None else 0
+        if count is None:
+            part.nulled, part.dropped = table.nulled, table.dropped
         return part
 
     def _table(self, mini_batch: int) -> Any:
