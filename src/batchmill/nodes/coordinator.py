@@ -108,8 +108,9 @@ class Coordinator:
             with CancelWatch(self.folder.cancel_request):
                 self.names.bind(self.ledger)
                 self.names.connect()
-                if self.settings.environment is None and self.settings.compute is None:
-                    self._start_reserve()
+            if self.settings.environment is None and self.settings.compute is None:
+                self._start_reserve()
+            with CancelWatch(self.folder.cancel_request):
                 self._plan_and_snapshot()
                 self.find_interpreter()
         except CancelRequested:
