@@ -89,6 +89,34 @@ def test_files_and_head(echo: Project) -> None:
     assert json.loads(done(echo, "dataset", "files", "images:latest", "--json")) == told
 
 
+def test_the_first_rows_of_a_table(echo: Project) -> None:
+    echo.write({"t.csv": 'Name,x,when\nann,1,2024-01-02\nbob,,2024-01-03\n"a, b",3.5,\n'})
+    done(echo, "dataset", "create", "t", "--path", "t.csv", "--tabular", "csv")
+    assert done(echo, "dataset", "head", "t").splitlines() == [
+        "Name    x  when",
+        "ann   1.0  2024-01-02 00:00:00",
+        "bob        2024-01-03 00:00:00",
+        "a, b  3.5",
+    ]
+    assert json.loads(done(echo, "dataset", "head", "t", "-n", "2", "--json"))[1] == {
+        "Name": "bob",
+        "x": None,
+        "when": "2024-01-03T00:00:00.000",
+    }
+    done(echo, "dataset", "create", "texts", "--path", "t.csv", "--tabular", "csv", "--no-infer-column-types")
+    assert done(echo, "dataset", "head", "texts", "-n", "1").splitlines()[1] == "ann   1  2024-01-02"
+    assert done(echo, "dataset", "files", "texts") == "/t.csv\n"
+    assert "infer column types  no" in done(echo, "dataset", "show", "texts")
+
+
+def test_a_broken_definition_can_be_listed_and_removed(echo: Project) -> None:
+    sdk(echo, "for n, broken in enumerate(({}, {'kind': 3, 'sources': 7}, {'sources': []})): ws.registry.add('dataset', f'b{n}', broken)")
+    assert [line.split()[0] for line in done(echo, "dataset", "list").splitlines()] == ["NAME", "b0", "b1", "b2"]
+    assert 'Dataset "b1" (version: 1) cannot be used. The definition of a dataset cannot be read' in refused(echo, "dataset", "show", "b1")
+    done(echo, "dataset", "remove", "b1", "--yes")
+    assert len(json.loads(done(echo, "dataset", "list", "--json"))) == 2
+
+
 def test_pages(echo: Project) -> None:
     for name in ("c", "a", "b"):
         done(echo, "dataset", "create", name, "--path", "data/a")

@@ -223,7 +223,9 @@ def head(
     as_json: JsonOption = False,
 ) -> None:
     """Print the first rows of a table, or the paths of the first files."""
-    from batchmill.cli.tables import print_table
+    import sys
+
+    from batchmill.cli.terminal import styled, table
     from batchmill.workspace.dataset import from_asset
 
     ws, asset, definition = _found(name, workspace)
@@ -236,12 +238,14 @@ def head(
         return
     cells = frame.astype(object).where(frame.notna(), None).itertuples(index=False, name=None)
     numbers = [place for place, kind in enumerate(frame.dtypes) if kind.kind in "iuf"]
-    print_table([str(column) for column in frame.columns], ([_shown(cell) for cell in row] for row in cells), right=numbers)
+    names = [styled(str(column), sys.stdout, dim=True) for column in frame.columns]
+    for line in table([names, *([_shown(cell) for cell in row] for row in cells)], right=numbers):
+        print(line)
 
 
-def _shown(cell: object) -> object:
-    """Numbers as they are: thousands are not set apart in data."""
-    return cell if cell is None else str(cell)
+def _shown(cell: object) -> str:
+    """A cell as it is, in one line; nothing for null."""
+    return "" if cell is None else " ".join(str(cell).splitlines())
 
 
 def update(
@@ -306,7 +310,9 @@ def _kind(asset: Asset) -> str:
 
 def _sources(asset: Asset) -> str:
     """As much of the sources as fits into a line of a table; a broken definition is shown as it is."""
-    sources = asset.definition.get("sources") or ["?"]
+    sources = asset.definition.get("sources")
+    if not isinstance(sources, list) or not sources:
+        return f"? ({sources!r})"
     return f"{sources[0]}{f' and {len(sources) - 1:,} more' if len(sources) > 1 else ''}"
 
 
