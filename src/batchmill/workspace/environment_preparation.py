@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass, field
@@ -15,9 +16,12 @@ from batchmill.workspace.environment import Environment, from_asset
 from batchmill.workspace.environment_differences import differences
 from batchmill.workspace.environment_policy import IMAGES_SETTING, IMAGES_VARIABLE, environment_policy, image_policy
 from batchmill.workspace.environment_recipe import TABLES, Recipe, recipe_of
+from batchmill.workspace.python_versions import is_default
 
 if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
+
+EXACT = re.compile(r"\d+\.\d+\.\d+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +173,9 @@ def _own_interpreter(text: str, recipe: Recipe, folder: Path) -> str:
 
 def _built(environment: Environment, recipe: Recipe, warnings: list[str], needs_tables: bool, tell: Announce) -> Interpreter:
     built, recipe = _build(recipe, needs_tables, tell)
+    exact = EXACT.fullmatch(recipe.python or "")
+    if exact and not is_default(recipe.python) and exact[0] != built.python_version:
+        warnings = [*warnings, f"{recipe.who}: python {recipe.python} wanted, {built.python_version} used."]
     if built.added:
         warnings = [*warnings, f"{recipe.who} names no {' and no '.join(built.added)}, which reading tables needs: added."]
     description = _description(environment, recipe, "build", built.python, warnings) | {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,10 +20,19 @@ if TYPE_CHECKING:
 
 KIND = "environment"
 LATEST = "latest"
+NAME = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 
 
 def register_environment(workspace: Workspace, environment: Environment) -> Asset:
-    """Add a version, unless the newest one is the same."""
+    """Add a version, unless the newest one is the same.
+
+    Raises:
+        UserErrorException: it has a name that no environment may have, or cannot be meant as it is.
+    """
+    if NAME.fullmatch(environment.name) is None:
+        raise UserErrorException(
+            f"An environment cannot be called {environment.name!r}: a name has 1 to 255 letters, digits, '-', '_' and '.'."
+        )
     environment.docker.check()
     newest = workspace.registry.get(KIND, environment.name)
     definition = sealed_definition(environment, newest.definition if newest else {})

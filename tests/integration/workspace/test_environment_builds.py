@@ -186,6 +186,12 @@ def test_other_pythons(environment: Make, version: tuple[int, int]) -> None:
     assert found.description["python_version"].startswith(f"{version[0]}.{version[1]}.")
 
 
+def test_another_patch_than_the_wanted_one_is_told(environment: Make) -> None:
+    found, _ = build(environment("beta", python=f"{THIS[0]}.{THIS[1]}.99"))
+    this = ".".join(map(str, sys.version_info[:3]))
+    assert found.warnings == [f"Environment 'scoring': python {THIS[0]}.{THIS[1]}.99 wanted, {this} used."]
+
+
 def test_a_build_whose_python_is_gone_is_built_again(environment: Make) -> None:
     found, _ = build(environment("beta"))
     Path(found.python).unlink()

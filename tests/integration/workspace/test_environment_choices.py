@@ -308,6 +308,12 @@ def test_what_is_not_registered(arguments: dict[str, Any], said: str) -> None:
     assert said in error.value.message
 
 
+@pytest.mark.parametrize("name", ["", "a:b", "a b", "ä", "a/b"])
+def test_names_that_no_environment_may_have(name: str) -> None:
+    with pytest.raises(UserErrorException, match="An environment cannot be called"):
+        Environment(name).register(Workspace.create("team", show_output=False))
+
+
 def test_a_registered_environment_is_complete_in_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ws = Workspace.create("team", show_output=False)
     (tmp_path / "requirements.txt").write_text("six\n./lib\n")
