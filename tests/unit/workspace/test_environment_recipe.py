@@ -97,7 +97,7 @@ def test_differences() -> None:
         "numpy; python_version < '3'",
         "idna @ https://u:p@host/idna.whl",
         "/lib/x.whl",
-        "===",
+        "six==",
         "-e /lib/y",
         "azureml-core",
         python="3.9",
@@ -112,7 +112,7 @@ def test_differences() -> None:
         "tensorflow==1.13.1 wanted, not installed",
         f"packaging==0.1 wanted, {present} present",
         "/lib/x.whl wanted, not looked for",
-        "=== wanted, which is no requirement",
+        "six== wanted, which is no requirement",
         "/lib/y (editable) wanted, not looked for",
     ]
 
