@@ -7,7 +7,11 @@ An entry script often imports more of the SDK than its run needs, and the enviro
 from __future__ import annotations
 
 import importlib
+from importlib.util import find_spec
 from typing import Any
+
+NEEDED = ("sqlalchemy", "alembic", "cryptography", "obstore")
+"""What a workspace cannot be opened without; its modules load them when they need them."""
 
 
 class Deferred(type):
@@ -44,13 +48,19 @@ def real(home: str, name: str) -> Any:
     Raises:
         ImportError: this environment lacks something that it needs; the message names it.
     """
+    missing = [package for package in NEEDED if find_spec(package) is None]
+    if missing:
+        raise _unusable(name, "it lacks " + ", ".join(missing))
     try:
         return getattr(importlib.import_module(home), name)
     except Exception as error:  # an older Python may not even be able to read the module
-        cause = f"{error.name} is not installed" if isinstance(error, ModuleNotFoundError) else f"{type(error).__name__}: {error}"
-        raise ImportError(
-            f"{name} of the azureml names cannot be used in this environment: {cause}. Model.get_model_path and EntryScript work in every "
-            "environment; for the rest, put azureml-core among the pip packages of the step's environment, or run with "
-            "--environments current.",
-            name=name,
-        ) from error
+        raise _unusable(name, f"{type(error).__name__}: {error}") from error
+
+
+def _unusable(name: str, cause: str) -> ImportError:
+    return ImportError(
+        f"{name} of the azureml names cannot be used in this environment: {cause}. Model.get_model_path and EntryScript work in every "
+        "environment; for the rest, put azureml-core among the pip packages of the step's environment, or run with "
+        "--environments current.",
+        name=name,
+    )

@@ -6,7 +6,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ DESCRIPTION = "MLmodel"
 SCHEMES = ("models:/", "runs:/")
 ADDED_BY_DOWNLOAD = "registered_model_meta"
 FOLDER = "model"
+VARIABLES = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 FRAMEWORKS = {
     "sklearn": (Framework.SCIKITLEARN, "sklearn_version"),
     "onnx": (Framework.ONNX, "onnx_version"),
@@ -94,15 +96,36 @@ def _fetched(uri: str, tracking_uri: str | None, into: Path) -> Found:
         raise UserErrorException(
             f"{uri} cannot be taken over: MLflow is not installed ({error}). Install it: pip install 'batchmill[mlflow]'"
         ) from None
-    client = mlflow.MlflowClient(tracking_uri=tracking_uri, registry_uri=tracking_uri)
     try:
-        mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into), tracking_uri=tracking_uri, registry_uri=tracking_uri)
-        found = Found(_only_model(into, uri), uri.rstrip("/").rpartition("/")[2])
-        (found.folder / ADDED_BY_DOWNLOAD).unlink(missing_ok=True)
-        _ask_registry(client, uri, found)
+        with _store_of(mlflow, tracking_uri):
+            mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=str(into))
+            found = Found(_only_model(into, uri), uri.rstrip("/").rpartition("/")[2])
+            (found.folder / ADDED_BY_DOWNLOAD).unlink(missing_ok=True)
+            _ask_registry(mlflow.MlflowClient(), uri, found)
     except (MlflowException, OSError) as error:
         raise UserErrorException(f"{uri} cannot be taken over: MLflow says: {' '.join(str(error).split())}") from None
     return found
+
+
+@contextmanager
+def _store_of(mlflow: Any, uri: str | None) -> Iterator[None]:
+    """MLflow's own settings, for a moment: it does not hand on a store that it is given call by call. They are kept in variables, too,
+    so what was set before is what the variables said."""
+    if uri is None:
+        yield
+        return
+    before = {name: os.environ.get(name) for name in VARIABLES}
+    try:
+        mlflow.set_tracking_uri(uri)
+        mlflow.set_registry_uri(uri)
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+        mlflow.set_registry_uri(None)
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _ask_registry(client: Any, uri: str, found: Found) -> None:
