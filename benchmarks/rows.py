@@ -66,13 +66,13 @@ def start_up(options: Options) -> list[Result]:
     }
     spent = pairs(commands, 3 * options.pairs)
     ours, loop = wall(spent["batchmill"]), wall(spent["loop"])
-    imports = pairs(
-        {"import": Command([sys.executable, "-c", "import batchmill"]), "bare": Command([sys.executable, "-c", "pass"])}, 3 * options.pairs
-    )
-    imported = max(0.0, wall(imports["import"]) - wall(imports["bare"]))
+    wanted = {"import": "import batchmill", "sdk": "import azureml.core", "bare": "pass"}
+    imports = pairs({name: Command([sys.executable, "-c", code]) for name, code in wanted.items()}, 3 * options.pairs)
+    imported, sdk = (max(0.0, wall(imports[name]) - wall(imports["bare"])) for name in ("import", "sdk"))
     return [
         at_most("Start-up: 20 files, empty `run()`", seconds(ours), f"bare loop {seconds(loop)}", ours - loop, 0.6, "s above"),
         at_most("`import batchmill`", seconds(imported), "", imported * 1000, 60, "ms"),
+        at_most("`import azureml.core`", seconds(sdk), "", sdk * 1000, 300, "ms"),
     ]
 
 
