@@ -80,7 +80,7 @@ def write_grouped_input(
     rows = _NumberedRows(job, number, files, progress)
     if rows.schema is None:
         index.add_first_rows(rows.first_rows)
-        return {"rows": 0, "failed": 0, "starts": []}
+        return {"rows": 0, "failed": 0, "nulled": 0, "dropped": 0, "starts": []}
     connection = duckdb.connect()
     try:
         connection.execute(f"SET memory_limit = '{job['memory_limit'] // 1024**2}MiB'")
@@ -102,7 +102,7 @@ def write_grouped_input(
         connection.close()
         rows.close()
     index.add_first_rows(rows.first_rows)
-    return {"rows": count, "failed": rows.failed, "starts": starts}
+    return {"rows": count, "failed": rows.failed, "nulled": rows.nulled, "dropped": rows.dropped, "starts": starts}
 
 
 def _quoted(text: str) -> str:
@@ -205,6 +205,8 @@ class _NumberedRows:
         self._error: BaseException | None = None
         self._rows = 0
         self.failed = 0
+        self.nulled = 0
+        self.dropped = 0
         self.first_rows = array("Q")
         self._first = next(self._pieces, None)
         self.schema = self._find_schema()
@@ -266,6 +268,8 @@ class _NumberedRows:
             self._note_failed(piece, numbers)
             numbers = np.delete(numbers, [row for row, *_ in piece.failed])
         self._rows += piece.read
+        self.nulled += piece.nulled
+        self.dropped += piece.dropped
         self._progress(self._rows)
         table = _without_nan(piece.arrow, self._job["keys"])
         return table.append_column(ROW_NUMBER, pa.array(numbers))

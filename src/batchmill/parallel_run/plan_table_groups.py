@@ -36,6 +36,8 @@ def group_tables(
         here = folder if len(tables) == 1 else folder / f"table-{number}"
         here.mkdir(exist_ok=True)
         found.append(_group(table, keys, here, announce))
+    if announce is not None:
+        _tell_losses(found, announce)
     if len(tables) > 1:
         _join(tables, found, folder)
     _check_dates(found)
@@ -51,6 +53,14 @@ def _group(table: PlannedTable, keys: Sequence[str], folder: Path, announce: Cal
 
     memory = max(LEAST_MEMORY, psutil.virtual_memory().available // 3)
     return group(table.files, table.cut.header, keys, folder, memory_limit=memory, threads=usable_cores(), announce=announce)
+
+
+def _tell_losses(found: Sequence[Grouped], announce: Callable[[str], None]) -> None:
+    nulled, dropped = (sum(entry[word] for one in found for entry in one.inputs) for word in ("nulled", "dropped"))
+    if nulled:
+        announce(f"{nulled:,} cells did not fit the type of their column and were made null.")
+    if dropped:
+        announce(f"{dropped:,} lines are no JSON objects and were left out.")
 
 
 def _check_dates(found: Sequence[Grouped]) -> None:

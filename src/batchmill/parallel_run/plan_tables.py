@@ -6,8 +6,10 @@ where a dataset numbers its rows (take, skip, sample, split), ``positions-N.bin`
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from struct import Struct
 from typing import Any, overload
@@ -47,16 +49,14 @@ class TableFiles(Sequence[Item]):
 
     def __init__(self, plan: PlanFile, ranges: Sequence[tuple[int, int]]) -> None:
         self._plan = plan
-        self._ranges = ranges
-        self._count = sum(stop - start for start, stop in ranges)
+        self._ranges = [one for one in ranges if one[0] < one[1]]
+        self._firsts = [0, *accumulate(stop - start for start, stop in self._ranges)]
+        self._count = self._firsts.pop()
 
     def item_number(self, n: int) -> int:
         """The number in the plan of file ``n``."""
-        for start, stop in self._ranges:
-            if n < stop - start:
-                return start + n
-            n -= stop - start
-        raise IndexError("there is no such file")
+        number = bisect_right(self._firsts, n) - 1
+        return self._ranges[number][0] + n - self._firsts[number]
 
     def __len__(self) -> int:
         return self._count

@@ -13,9 +13,12 @@ from typing import Any
 import pandas as pd
 import pytest
 import sqlalchemy
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from batchmill.data.definition import Definition
 from batchmill.data.expression import Expression
+from batchmill.data.table_rows import open_rows
 from batchmill.errors import InputError, PartitionFormatError
 from batchmill.parallel_run.plan import PlanSummary, make_plan
 from batchmill.settings import RunSettings
@@ -40,9 +43,9 @@ class Planned:
     def __init__(self, folder: Path, *inputs: Definition | Path, **values: Any) -> None:
         definitions = {f"dataset:{n}": one for n, one in enumerate(inputs) if isinstance(one, Definition)}
         texts = [f"dataset:{n}" if isinstance(one, Definition) else str(one) for n, one in enumerate(inputs)]
-        settings = RunSettings.parse({"script": "x.py", "inputs": texts, **values})
+        run = RunSettings.parse({"script": "x.py", "inputs": texts, **values})
         self.announced: list[str] = []
-        self.summary: PlanSummary = make_plan(settings, folder, definitions=definitions, announce=self.announced.append)
+        self.summary: PlanSummary = make_plan(run, folder, definitions=definitions, announce=self.announced.append)
         self.plan = PlanFile(folder)
         self.source = TableSource(self.plan, lambda k: None, lambda: None, lambda thread: None)
 
@@ -157,6 +160,59 @@ def test_unparsable_cells_are_null_and_told(tmp_path: Path) -> None:
     assert (part.items, part.unreadable, part.nulled) == (2, [], 2)
 
 
+# --- what a run reads is what to_pandas_dataframe reads -----------------------------------------------------------------------------------
+
+CELLS = st.sampled_from(["", "1", "-2", "3.5", "007", "true", "x", "2019-02-03", "a b", '"q,r"'])
+OPERATIONS = st.lists(
+    st.one_of(
+        st.integers(0, 12).map(lambda n: {"op": "take", "count": n}),
+        st.integers(0, 12).map(lambda n: {"op": "skip", "count": n}),
+        st.floats(0, 1).map(lambda p: {"op": "sample", "probability": p, "seed": 5}),
+        st.floats(0, 1).map(lambda p: {"op": "split", "from": 0.0, "to": p, "seed": 6}),
+        st.sampled_from([COLUMN("a") > 1, COLUMN("a") == "x", ~COLUMN("b").is_null()]).map(
+            lambda e: {"op": "filter", "expression": e.tree}
+        ),
+        st.just({"op": "keep_columns", "columns": ["a", "b"]}),
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    files=st.lists(st.lists(st.tuples(CELLS, CELLS), max_size=12), min_size=1, max_size=4),
+    options=st.fixed_dictionaries(
+        {},
+        optional={
+            "infer_column_types": st.booleans(),
+            "empty_as_string": st.booleans(),
+            "include_path": st.booleans(),
+            "support_multi_line": st.booleans(),
+            "column_types": st.just({"a": {"type": "long"}}),
+        },
+    ),
+    operations=OPERATIONS,
+    size=st.one_of(st.integers(1, 80).map(str), st.integers(1, 9).map("{}rows".format)),
+)
+def test_the_slices_of_a_run_are_the_data_frame(
+    tmp_path_factory: pytest.TempPathFactory, files: Any, options: Any, operations: Any, size: str
+) -> None:
+    folder = tmp_path_factory.mktemp("t")
+    for number, rows in enumerate(files):
+        (folder / f"{number % 2}").mkdir(exist_ok=True)
+        (folder / f"{number % 2}/{number}.csv").write_text("a,b\n" + "".join(f"{a},{b}\n" for a, b in rows))
+    definition = dataset(*sorted(folder.iterdir()), options=options, operations=operations)
+    with open_rows(definition) as rows_of_all:
+        expected = rows_of_all.frame()
+    planned = Planned(folder / "run" / "plan", definition, mini_batch_size=size)
+    frames = [part.value for part in planned if len(part.value)]
+    if not frames:
+        assert len(expected) == 0
+    else:
+        pd.testing.assert_frame_equal(pd.concat(frames, ignore_index=True), expected)
+    assert all(part.value.index.tolist() == list(range(part.items)) for part in planned)
+
+
 # --- partitions -------------------------------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +257,10 @@ def test_groups_of_operated_rows(tmp_path: Path) -> None:
         f"{tmp_path}/in/ann/2024/05/1.csv:row 2",
         f"{tmp_path}/in/ann/2024/05/2.csv:row 1",
     ]
+    (tmp_path / "in/bob/2024/05/2.csv").write_text("v\nx\n3\n")
+    numbers = dataset(tmp_path / "in/bob", partition_format="{user}/*/*/*.csv", options={"column_types": {"v": {"type": "float"}}})
+    told = Planned(tmp_path / "told", numbers, partition_keys=["user"]).announced
+    assert told[-1] == "2 cells did not fit the type of their column and were made null."
     gone = dataset(users(tmp_path / "in"), partition_format="{user}/*/*/*.csv", operations=[{"op": "drop_columns", "columns": ["user"]}])
     with pytest.raises(PartitionFormatError, match="no column 'user' to group by"):
         Planned(tmp_path / "p2", gone, partition_keys=["user"])
