@@ -1,0 +1,3 @@
+"""Tabular datasets."""
+
+from batchmill.workspace.tabular_dataset import TabularDataset as TabularDataset
