@@ -55,9 +55,8 @@ class Feeder:
 
         plan = PlanFile(str(self._config.plan_folder))
         self.inputs = len(plan.header["inputs"])
-        self._prefetcher = Prefetcher(
-            plan, str(self.cache_folder), self._config.cache_bytes, self._config.retry_timeout, PREFETCH_THREADS, wake=lambda: None
-        )
+        folder, room, patience = str(self.cache_folder), self._config.cache_bytes, self._config.retry_timeout
+        self._prefetcher = Prefetcher(plan, folder, room, patience, PREFETCH_THREADS, wake=lambda: None, as_now=self._config.accept_changed)
 
     # --- tasks ------------------------------------------------------------------------------------------------------------------
 

@@ -119,7 +119,7 @@ def _read(folder: RunFolder, config: NodeConfig, mini_batch: int, room: Path) ->
     arrived = threading.Event()
     cache = room / "cache"
     plan = PlanFile(folder.plan, [str(cache / str(number)) for number in range(len(PlanFile(folder.plan).header["inputs"]))])
-    prefetcher = Prefetcher(PlanFile(folder.plan), cache, config.cache_bytes, config.retry_timeout, wake=arrived.set)
+    prefetcher = Prefetcher(PlanFile(folder.plan), cache, config.cache_bytes, config.retry_timeout, wake=arrived.set, as_now=True)
     prefetcher.want(mini_batch)
     while not (ready := prefetcher.ready()):  # ends in any case: every fetch has its own time limit
         arrived.wait(config.retry_timeout)

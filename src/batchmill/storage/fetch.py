@@ -35,15 +35,25 @@ class PlannedItem(Protocol):
 class Source:
     """One input of a plan: where its items come from, and the folder they land in.
 
-    Nothing is written once ``stopped()`` is true.
+    Nothing is written once ``stopped()`` is true. With ``as_now`` an object that has changed since the plan is taken as it is now.
     """
 
-    def __init__(self, number: int, entry: dict[str, Any], cache_folder: str, retry_timeout: float, stopped: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        number: int,
+        entry: dict[str, Any],
+        cache_folder: str,
+        retry_timeout: float,
+        stopped: Callable[[], bool],
+        *,
+        as_now: bool = False,
+    ) -> None:
         self.location: Location = parse_location(entry["base"]) if entry["location"] != "local" else Location("local")
         self.remote = self.location.remote
         self.folder = os.path.join(cache_folder, str(number))
         self._store: Any = store_for(self.location, retry_timeout) if self.remote else None
         self._stopped = stopped
+        self._as_now = as_now
 
     def path(self, name: str) -> str:
         """Where an item lands."""
@@ -58,8 +68,10 @@ class Source:
         """
         try:
             # The store compares the etag itself: no second request, and no window between check and read.
-            answer = self._store.get(self.location.key(item.name), options={"if_match": item.etag} if item.etag else None)
-            self._write(item, (answer.bytes(),) if item.size <= SMALL else answer.stream(min_chunk_size=STREAM_CHUNK))
+            condition = {"if_match": item.etag} if item.etag and not self._as_now else None
+            answer = self._store.get(self.location.key(item.name), options=condition)
+            size = answer.meta["size"] if self._as_now else item.size
+            self._write(item, size, (answer.bytes(),) if size <= SMALL else answer.stream(min_chunk_size=STREAM_CHUNK))
         except BatchmillError:
             raise
         except OSError as error:
@@ -76,12 +88,12 @@ class Source:
                 return other
         return error
 
-    def _write(self, item: PlannedItem, chunks: Iterable[Any]) -> None:
+    def _write(self, item: PlannedItem, size: int, chunks: Iterable[Any]) -> None:
         path, descriptor, written = self.path(item.name), -1, 0
         try:
             for chunk in chunks:
                 written += len(chunk)
-                if written > item.size or self._stopped():
+                if written > size or self._stopped():
                     break
                 if descriptor < 0:
                     descriptor = _create(path)
@@ -93,7 +105,7 @@ class Source:
         finally:
             if descriptor >= 0:
                 os.close(descriptor)
-        if written != item.size and not self._stopped():
+        if written != size and not self._stopped():
             if descriptor >= 0:
                 _remove(path)
             raise changed_error(f"{self.location.base}/{item.name}")

@@ -93,6 +93,7 @@ class Prefetcher:
     Items are fetched in the order of the wants, by ``threads`` threads, and never take more than ``max_bytes`` (in blocks of 4 KiB),
     except that one mini-batch is always let in. An item shared by mini-batches is fetched once; one that nobody needs any more stays
     until its room is wanted. ``wake`` is called, from any thread, when `ready` has something to tell.
+    ``as_now`` takes objects that have changed since the plan as they are now, whatever their size.
     All methods may be called from any thread, and none waits for the network.
     """
 
@@ -104,9 +105,13 @@ class Prefetcher:
         retry_timeout: float = RETRY_TIMEOUT,
         threads: int = 16,
         wake: Callable[[], None] | None = None,
+        *,
+        as_now: bool = False,
     ) -> None:
         self._plan, self._folder, self._max, self._wake = plan, os.fspath(cache_folder), max_bytes, wake
-        self._sources = [Source(i, entry, self._folder, retry_timeout, self._is_closed) for i, entry in enumerate(plan.header["inputs"])]
+        self._sources = [
+            Source(i, entry, self._folder, retry_timeout, self._is_closed, as_now=as_now) for i, entry in enumerate(plan.header["inputs"])
+        ]
         self._clear()  # what a killed run left
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
         self._lock = threading.Lock()
