@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.local import LocalEngine
 from batchmill.parallel_run.events import NodeConfig, Task, TryFailed, WorkerReady
@@ -80,3 +82,11 @@ def test_run_shows_itself_in_a_notebook(tmp_path: Path) -> None:
     shown = Run(folder)._repr_html_()
     assert "<th>Items</th><td>2 = 2 succeeded + 0 failed + 0 not run</td>" in shown
     assert "&lt;out&gt;/parallel_run_step.txt" in shown
+
+
+def test_workers_do_not_inherit_the_key_of_the_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHMILL_SECRET_KEY", "a long phrase of a team")
+    script = "import os\ndef run(files):\n    return [sorted(name for name in os.environ if 'SECRET' in name)]\n"
+    folder = new_run(tmp_path, script, inputs=write_items(tmp_path / "in", "a"), output=str(tmp_path / "out"))
+    assert carry_out(folder).status is RunStatus.COMPLETED
+    assert (tmp_path / "out" / "parallel_run_step.txt").read_text() == "[]\n"

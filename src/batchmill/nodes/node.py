@@ -48,6 +48,9 @@ from batchmill.worker.slots import FINISHED, PID, READING, RUNNING, Slots
 FAILURES_BEFORE_RENEWAL = 10
 """Azure ML: after more than ten failed mini-batches a worker process ends and a fresh one is started."""
 
+NOT_FOR_WORKERS = ("PYTHONDONTWRITEBYTECODE", "CUDA_VISIBLE_DEVICES", "BATCHMILL_SECRET_KEY")
+"""Variables that the workers do not inherit; what they ask of the workspace is answered by the coordinator, so they need no key."""
+
 SYNC_EVERY = 0.1
 SYNC_SOON = 0.005
 UNCHARGED_DEATHS = 3
@@ -493,7 +496,7 @@ def _readable(descriptor: int, timeout: float) -> None:
 
 def worker_environment(config: NodeConfig) -> dict[str, str]:
     """The environment of worker processes (Azure ML names, specification C8, then the user's own)."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONDONTWRITEBYTECODE", "CUDA_VISIBLE_DEVICES")}
+    environment = {key: value for key, value in os.environ.items() if key not in NOT_FOR_WORKERS}
     environment.update(
         AZUREML_RUN_ID=config.run_id,
         BATCHMILL_RUN_ID=config.run_id,
