@@ -13,6 +13,7 @@ from batchmill.cli import (
     dataset,
     datastore,
     environment,
+    model,
     plan,
     resume,
     run,
@@ -42,6 +43,7 @@ COMMANDS = (
     workspace,
     datastore,
     dataset,
+    model,
     environment,
     compute,
 )

@@ -55,6 +55,7 @@ def register_mlflow(
     tags: Mapping[str, Any] | None = None,
     properties: Mapping[str, Any] | None = None,
     description: str | None = None,
+    facts: ModelFacts | None = None,
 ) -> Asset:
     """Register the next version of a model with the files of one of MLflow.
 
@@ -63,6 +64,7 @@ def register_mlflow(
         model_name: the name in the workspace, by default the one it has in MLflow, or that of its folder.
         tracking_uri: the store of MLflow, by default the one of its own settings (``MLFLOW_TRACKING_URI``).
         tags: added to those of MLflow, as ``properties`` are to what is known of the model.
+        facts: in place of what MLflow says of the framework.
 
     Raises:
         UserErrorException: MLflow is needed and not installed, or refuses; or there is no such model.
@@ -79,7 +81,7 @@ def register_mlflow(
             tags={**found.tags, **(tags or {})},
             properties={"mlflow.source": uri, **_facts_of(known), **found.properties, **(properties or {})},
             description=found.description if description is None else description,
-            facts=_framework_of(known),
+            facts=facts if facts is not None and facts.model_framework else _framework_of(known),
             folder_name=FOLDER,
         )
 

@@ -22,6 +22,11 @@ class RegisteredModel:
     _asset: Asset
 
     @property
+    def asset(self) -> Asset:
+        """What the registry holds."""
+        return self._asset
+
+    @property
     def name(self) -> str:
         return str(self._asset.name)
 
