@@ -358,6 +358,22 @@ def test_a_mount_ends_with_its_process(store: Any, tmp_path: Path) -> None:
     assert not os.path.lexists(point)
 
 
+def test_a_fork_leaves_the_mount_to_its_parent(store: Any) -> None:
+    code = (
+        "import os, sys\n"
+        "from batchmill.workspace.dataset import Dataset\n"
+        "from batchmill.workspace.workspace import Workspace\n"
+        "with Dataset.File.from_files((Workspace.get('team').get_default_datastore(), 'in')).mount() as mounted:\n"
+        "    child = os.fork()\n"
+        "    if child == 0:\n"
+        "        sys.exit(0)\n"
+        "    os.waitpid(child, 0)\n"
+        "    print(os.listdir(mounted.mount_point))\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    assert "readme.md" in done.stdout
+
+
 # --- named inputs
 
 

@@ -63,7 +63,10 @@ class AbstractDataset:
         from batchmill.workspace.current import find_workspace
         from batchmill.workspace.sources import physical_definition
 
-        return physical_definition(self._definition, self._workspace or find_workspace())
+        workspace = self._workspace
+        if workspace is None and any("://" in source for source in self._definition.sources):
+            workspace = find_workspace()  # its mirrors and containers count for URLs, too
+        return physical_definition(self._definition, workspace)
 
     @property
     def id(self) -> str | None:

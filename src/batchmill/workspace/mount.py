@@ -74,7 +74,7 @@ class MountContext:
             _end(top, made, pins)
             raise
         self._point = point
-        self._finalizer = weakref.finalize(self, _end, top, made, pins)
+        self._finalizer = weakref.finalize(self, _end_in, os.getpid(), top, made, pins)
 
     def stop(self) -> None:
         """End: the folder goes away, and with it the hold on what was fetched; the sources stay as they are."""
@@ -134,6 +134,12 @@ def _link_all(top: Path, listed: list[DatasetFile], targets: list[str]) -> None:
         os.symlink(target, path)
     for here, _, _ in os.walk(top, topdown=False):
         os.chmod(here, READ_ONLY)
+
+
+def _end_in(process: int, top: Path, made: bool, pins: Pins | None) -> None:
+    """As `_end`, but not in a fork: the mount is its parent's."""
+    if os.getpid() == process:
+        _end(top, made, pins)
 
 
 def _end(top: Path, made: bool, pins: Pins | None) -> None:
