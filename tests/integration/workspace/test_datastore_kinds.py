@@ -172,7 +172,7 @@ def test_an_interrupted_download_leaves_no_half_file(ws: Workspace, tmp_path: Pa
         while not list(here.glob(f"{PARTIAL}*")) and process.poll() is None:
             threading.Event().wait(0.01)
         process.send_signal(signal.SIGINT)
-        _, told = process.communicate(timeout=20)
+        _, told = process.communicate(timeout=60)
         assert process.returncode == 130, told
         assert list(here.iterdir()) == []
     finally:

@@ -212,7 +212,7 @@ def test_nodes_of_a_killed_process_are_free_at_once(ws: Workspace) -> None:
         first.kill()
         began = time.monotonic()
         assert waiting.line() == "holds 1 2"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
         waiting.kill()
         assert counts(target) == (2, 0, 2), "seen by whoever looks, though nobody wrote it down"
         with acquire(ws, "cpu", "run3", 1) as lease:  # type: ignore[union-attr]

@@ -20,7 +20,7 @@ def asked(number: int, name: str = "mnist", worker: str = "process000") -> Asked
 def gathered(answers: Answers, count: int) -> list[tuple[Asked, dict[str, Any]]]:
     """The next answers, at least so many."""
     found: list[tuple[Asked, dict[str, Any]]] = []
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while len(found) < count:
         found += answers.ready()
         assert time.monotonic() < deadline
@@ -32,7 +32,7 @@ def test_those_who_ask_the_same_share_one_search() -> None:
 
     def find(question: dict[str, Any]) -> dict[str, Any]:
         calls.append(question["name"])
-        gate.wait(10)
+        gate.wait(60)
         return {"folder": question["name"]}
 
     answers = Answers(find)
@@ -53,7 +53,7 @@ def test_a_slow_search_does_not_hold_up_the_others() -> None:
 
     def find(question: dict[str, Any]) -> dict[str, Any]:
         if question["name"] == "slow":
-            gate.wait(10)
+            gate.wait(60)
         return {}
 
     answers = Answers(find)
@@ -102,7 +102,7 @@ def test_nobody_has_to_wait(found_later: bool) -> None:
     gate = threading.Event()
 
     def find(question: dict[str, Any]) -> dict[str, Any]:
-        gate.wait(10)
+        gate.wait(60)
         return {}
 
     answers = Answers(find)
