@@ -97,6 +97,34 @@ def test_letters_are_replayed(store: Project) -> None:
     assert store.read("down/out/parallel_run_step.txt") == "".join(f"{number}.txt\n" for number in range(6))
 
 
+def test_lists_name_files_of_datastores(store: Project) -> None:
+    table(store).write({"list.txt": "datastore://store/tables/2.csv\ndatastore://store/tables/1.csv\n"})
+    ok(store, "run", "sum.py", "--input", "@list.txt", "--output", "out", "--quiet")
+    assert len(store.read("out/parallel_run_step.txt").splitlines()) == 41
+    store.write({"list.txt": "datastore://stor/tables/2.csv\n"})
+    ended = store.batchmill("run", "sum.py", "--input", "@list.txt", "--output", "out", "--quiet")
+    assert ended.returncode == 2
+    assert "There is no datastore 'stor' in workspace default. Did you mean 'store'?" in ended.stderr
+
+
+def test_urls_are_read_from_their_mirrors(store: Project, azurite: stores.Server) -> None:
+    table(store).write({"mirror/tables/1.csv": "key,x\nm,7\n"})
+    url = "https://pipelinedata.blob.core.windows.net/sampledata/tables/"
+    mirrors = {"BATCHMILL_MIRRORS": json.dumps({"pipelinedata/sampledata": f"{store.folder}/mirror"})}
+    ok(store, "run", "sum.py", "--input", url, "--output", "out", "--quiet", env=mirrors)
+    assert store.read("out/parallel_run_step.txt") == "m 7 of 7\n"
+    ok(store, "workspace", "update", "--set", 'mirrors={"pipelinedata": "datastore://store"}')
+    told = store.batchmill("run", "sum.py", "--input", url, "--output", "out", "--quiet").stderr
+    assert "Input datastore://default:store/sampledata/tables/ holds no files" in told
+    ok(store, "workspace", "update", "--set", 'mirrors={"pipelinedata/sampledata": "datastore://store"}')
+    ok(store, "run", "sum.py", "--input", f"{url}*.csv", "--output", "mirrored", "--quiet")
+    assert len(store.read("mirrored/parallel_run_step.txt").splitlines()) == 41
+    container = json.loads(ok(store, "datastore", "show", "store", "--json"))["definition"]["container_name"]
+    own = f"https://{used_secrets.ACCOUNT}.blob.core.windows.net/{container}/tables/2.csv"
+    ok(store, "run", "sum.py", "--input", own, "--output", "url", "--quiet")
+    assert store.read("url/parallel_run_step.txt") == "a 100 of 101\nd 1 of 101\n"
+
+
 def test_nothing_of_the_run_holds_the_place_itself(store: Project, azurite: stores.Server) -> None:
     """What a run folder says of its input is the name: no address, no account, and of course no key."""
     table(store)

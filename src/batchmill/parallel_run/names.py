@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import UsageError
 from batchmill.records import RunStatus
+from batchmill.storage.connections import find_with
+from batchmill.storage.mirrors import VARIABLE as MIRRORS
 
 if TYPE_CHECKING:
     from batchmill.data.definition import Definition
@@ -39,8 +41,12 @@ def names_things(settings: RunSettings) -> bool:
 
 
 def is_name(text: str) -> bool:
-    """``dataset:...`` or ``datastore://...``."""
-    return text.startswith((DATASET, DATASTORE))
+    """``dataset:...``, ``datastore://...``, or the URL of a container of Azure, which may be registered."""
+    if text.startswith((DATASET, DATASTORE)) or "://" not in text:
+        return text.startswith((DATASET, DATASTORE))
+    from batchmill.storage.blob_url import parse_blob_url
+
+    return parse_blob_url(text) is not None
 
 
 def as_text(value: Any, workspace: Any = None) -> Any:
@@ -86,6 +92,13 @@ class Names:
         self._workspace_name = workspace or settings.workspace
         self._bound: dict[str, Any] = dict(EMPTY)
         self._ledger: Ledger | None = None
+        find_with(self._connect)
+
+    def _connect(self, key: str) -> str:
+        """A datastore that a list of files names."""
+        from batchmill.workspace.sources import connected
+
+        return connected(key, self.workspace)
 
     @cached_property
     def workspace(self) -> Workspace:
@@ -99,16 +112,17 @@ class Names:
         return find_workspace(self._workspace_name, self._folder)
 
     def place(self, text: str) -> str:
-        """A path or URL that `storage` can take: of a ``datastore://NAME/PATH`` the place itself, any other text as it is.
+        """A path or URL that `storage` can take: of a ``datastore://NAME/PATH`` the place itself, of a URL what the mirror map says.
 
         Raises:
             UserErrorException: there is no such datastore.
         """
-        if not text.startswith(DATASTORE):
+        used = names_things(self._settings)
+        if "://" not in text or not (used or MIRRORS in os.environ):
             return text
         from batchmill.workspace.sources import physical
 
-        return physical(text, self.workspace)
+        return physical(text, self.workspace if used else None)
 
     def bind(self, ledger: Ledger) -> None:
         """Resolve every name once; a run that is resumed keeps what it found at first.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -61,6 +61,7 @@ class Connection:
 
 
 _TABLE: dict[str, Connection] = {}
+_FINDERS: list[Callable[[str], str]] = []
 
 
 def connect(key: str, connection: Connection) -> None:
@@ -86,6 +87,16 @@ def connection_of(key: str) -> Connection:
         cure = "Check its name: batchmill datastore list."
         raise StoreError(f"Datastore '{name}'{where} is not connected.", cure=cure, word="unconnected")
     return found
+
+
+def whole_key(key: str) -> str:
+    """``WORKSPACE:NAME`` of a key that may be the name alone, as lists of files have it; connected, if anybody here can do that."""
+    return _FINDERS[-1](key) if key not in _TABLE and _FINDERS else key
+
+
+def find_with(finder: Callable[[str], str]) -> None:
+    """Say how a place that is not connected yet is found: ``finder`` is given ``[WORKSPACE:]NAME``, connects it and returns its key."""
+    _FINDERS[:] = [finder]
 
 
 def connections_text() -> str:

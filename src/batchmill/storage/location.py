@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from batchmill.errors import StoreError
 from batchmill.storage.blob_url import BLOB_SCHEMES, BlobUrl, parse_blob_url
-from batchmill.storage.connections import connection_of
+from batchmill.storage.connections import connection_of, whole_key
 
 KINDS = {"s3": "s3", "s3a": "s3", "az": "az", "azure": "az", "gs": "gs", "gcs": "gs", "http": "http", "https": "http"}
 KNOWN = "s3://, az://, gs://, wasbs://, abfss://, http://, https://, datastore:// and file://"
@@ -119,6 +119,7 @@ def _datastore(text: str, rest: str) -> Location:
         raise StoreError(f"'{text}' does not name a datastore.", cure="Write datastore://NAME/FOLDER.")
     if ".." in path.split("/"):
         raise StoreError(f"'{text}' leads out of its datastore.", cure="Write the path without '..'.")
+    key = whole_key(key)
     connection = connection_of(key)
     if connection.kind == "local":
         return Location("local", path=os.path.join(connection.root, path) if path else connection.root)

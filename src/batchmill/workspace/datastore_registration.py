@@ -164,7 +164,7 @@ def _create(datastore: AbstractDatastore) -> None:
         _make_folder(connection.root, datastore)
     elif connection.kind == "az":
         try:
-            create_container(connection)
+            create_container(connection, CHECK_TIMEOUT)
         except BatchmillError as error:
             raise _refused(datastore, error) from None
     else:

@@ -18,6 +18,7 @@ from batchmill.workspace.exceptions import UserErrorException
 
 if TYPE_CHECKING:
     from batchmill.data.definition import Definition
+    from batchmill.workspace.storage_datastore import StorageDatastore
     from batchmill.workspace.workspace import Workspace
 
 DATASTORE = "datastore://"
@@ -158,25 +159,26 @@ def physical(text: str, workspace: Workspace | None) -> str:
 
 
 def _of_datastore(text: str, workspace: Workspace | None) -> str:
-    from batchmill.workspace.datastore import Datastore
-    from batchmill.workspace.storage_datastore import StorageDatastore
-
-    whole = WHOLE.match(text)
-    if whole is not None and (workspace is None or workspace.name != whole["workspace"]):
-        from batchmill.workspace.current import find_workspace
-
-        workspace = find_workspace(whole["workspace"])
-    if workspace is None:
-        from batchmill.workspace.current import find_workspace
-
-        workspace = find_workspace()
-    name, _, path = text.removeprefix(DATASTORE).partition("/")
-    datastore = Datastore.get(workspace, name.rpartition(":")[2])
-    if not isinstance(datastore, StorageDatastore):
-        raise UserErrorException(f"Datastore '{datastore.name}' is a database and holds no files: use Dataset.Tabular.from_sql_query.")
+    key, _, path = text.removeprefix(DATASTORE).partition("/")
+    datastore = _file_datastore(key, workspace)
     if ".." in path.split("/"):
         raise UserErrorException(f"'{text}' leads out of its datastore. Write the path without '..'.")
     return datastore.physical(path)
+
+
+def _file_datastore(key: str, workspace: Workspace | None) -> StorageDatastore:
+    """The datastore ``[WORKSPACE:]NAME``, of ``workspace`` where none is named."""
+    from batchmill.workspace.current import find_workspace
+    from batchmill.workspace.datastore import Datastore
+    from batchmill.workspace.storage_datastore import StorageDatastore
+
+    named, _, name = key.rpartition(":")
+    if workspace is None or (named and named != workspace.name):
+        workspace = find_workspace(named or None)
+    datastore = Datastore.get(workspace, name)
+    if not isinstance(datastore, StorageDatastore):
+        raise UserErrorException(f"Datastore '{datastore.name}' is a database and holds no files: use Dataset.Tabular.from_sql_query.")
+    return datastore
 
 
 def _database(text: str, workspace: Workspace | None) -> str:
@@ -214,6 +216,15 @@ def physical_definition(definition: Definition, workspace: Workspace | None) -> 
     if definition.format == "sql":
         return replace(definition, sources=tuple(_database(text, workspace) for text in definition.sources))
     return replace(definition, sources=tuple(physical(text, workspace) for text in definition.sources))
+
+
+def connected(key: str, workspace: Workspace | None) -> str:
+    """Connect the datastore ``[WORKSPACE:]NAME``; returns the whole key of its connection.
+
+    Raises:
+        UserErrorException: as `physical`.
+    """
+    return _file_datastore(key, workspace).connect()
 
 
 def connect_again(texts: Iterable[str], workspace: Workspace | None = None) -> None:

@@ -47,14 +47,19 @@ class StorageDatastore(AbstractDatastore):
 
     def physical(self, path: str | None = None) -> str:
         """``path`` on this datastore as `storage` takes it: a local path, or ``datastore://WORKSPACE:NAME/path``."""
-        from batchmill.storage.connections import connect
+        from batchmill.storage.connections import connection_of
 
-        connection = self.connection
-        connect(self.key, connection)
-        relative = relative_path(path)
+        connection, relative = connection_of(self.connect()), relative_path(path)
         if connection.kind == "local":
             return os.path.join(connection.root, relative) if relative else connection.root
         return f"datastore://{self.key}/{relative}"
+
+    def connect(self) -> str:
+        """Make its connection in this process; returns the key that it is known under."""
+        from batchmill.storage.connections import connect
+
+        connect(self.key, self.connection)
+        return self.key
 
     def _folder(self, path: str | None) -> Location:
         """As `place`, for a path that is no glob even if it looks like one."""

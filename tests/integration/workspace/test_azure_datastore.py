@@ -152,6 +152,26 @@ def test_a_public_container_is_read_and_not_written(ws: Workspace, container: Ma
         datastore.upload(str(tmp_path), show_progress=False)
 
 
+def test_a_token_that_only_reads_does_not_write(ws: Workspace, container: Make, tmp_path: Path) -> None:
+    place = container()
+    fill(ws, place, ["a"])
+    datastore = Datastore.register_azure_blob_container(ws, "photos", **place, sas_token=used_secrets.READ_SAS_TOKEN)
+    assert [file.name for file in datastore.files()] == ["a"]
+    (tmp_path / "b").write_text("b")
+    url = physical("datastore://photos/out", ws)
+    for write in (
+        lambda: datastore.upload_files([tmp_path / "b"], show_progress=False),
+        lambda: OutputLock(url, "id", "name", 1).acquire(),
+        lambda: OutputFolder(url).publish(tmp_path / "b", "b"),
+    ):
+        with pytest.raises(
+            StoreError, match=r"access is denied \(Authorization.*\)\. Check the credentials of datastore 'photos'"
+        ) as error:
+            write()
+        assert "\n" not in str(error.value)
+        assert_no_secret(str(error.value))
+
+
 def test_a_container_is_made_on_demand(ws: Workspace, container: Make) -> None:
     for number, credentials in enumerate(({"account_key": used_secrets.ACCOUNT_KEY}, {"sas_token": used_secrets.SAS_TOKEN})):
         place = container(exists=False)

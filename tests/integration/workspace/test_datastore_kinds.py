@@ -180,6 +180,48 @@ def test_an_interrupted_download_leaves_no_half_file(ws: Workspace, tmp_path: Pa
         server.server_close()
 
 
+# --- Google Cloud Storage ---------------------------------------------------------------------------------------------------------
+
+
+class GoogleServer(BaseHTTPRequestHandler):
+    """Lists one object, and says how it was asked."""
+
+    asked: ClassVar[list[tuple[str, str | None]]] = []
+
+    def do_GET(self) -> None:
+        self.asked.append((self.path.partition("?")[0], self.headers.get("Authorization")))
+        body = (
+            b"<ListBucketResult><IsTruncated>false</IsTruncated><Contents><Key>2026/a.png</Key><ETag>&quot;e&quot;</ETag>"
+            b"<Size>1</Size><LastModified>2026-07-01T00:00:00.000Z</LastModified></Contents></ListBucketResult>"
+        )
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_bucket_of_google(ws: Workspace, tmp_path: Path) -> None:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), GoogleServer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        public = Datastore.register_gcs_bucket(ws, "public", "photos", anonymous=True, endpoint=url)
+        assert [(file.name, file.size) for file in public.files()] == [("2026/a.png", 1)]
+        key = json.dumps({"disable_oauth": True, "client_email": "", "private_key": used_secrets.MARK, "private_key_id": ""})
+        private = Datastore.register_gcs_bucket(ws, "private", "photos", service_account_key=key, endpoint=url, prefix="2026")
+        assert [file.name for file in private.files()] == ["a.png"]
+        assert used_secrets.MARK not in str(private) + json.dumps(private.as_dict()) + repr(private.connection)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert GoogleServer.asked[0] == ("/photos", None)
+    with pytest.raises(UserErrorException, match=r"The service account file .*/nothing.json of datastore 'file' cannot be read"):
+        Datastore.register_gcs_bucket(ws, "file", "photos", service_account_file=tmp_path / "nothing.json", endpoint=url)
+
+
 # --- folders of this machine ------------------------------------------------------------------------------------------------------
 
 

@@ -16,6 +16,7 @@ SAS = "sv=2021-08-06&ss=b&sig=abcDEF%2Bxyz123%3D"
 @pytest.fixture(autouse=True)
 def _table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "_TABLE", {})
+    monkeypatch.setattr(connections, "_FINDERS", [])
 
 
 def az(root: str = "", **credentials: str) -> Connection:
@@ -41,6 +42,30 @@ def test_only_places_without_credentials_are_anonymous() -> None:
 def test_a_place_that_is_not_connected_is_named() -> None:
     with pytest.raises(StoreError, match="of workspace 'home' is not connected"):
         connections.connection_of("home:photos")
+
+
+def test_a_place_that_is_not_connected_is_looked_for_where_somebody_can() -> None:
+    asked: list[str] = []
+
+    def find(key: str) -> str:
+        asked.append(key)
+        connections.connect("home:photos", az())
+        return "home:photos"
+
+    connections.find_with(find)
+    for _ in range(2):
+        location = parse_location("datastore://photos/a")
+        assert (location.base, location.connection) == ("datastore://home:photos/a", "home:photos")
+    assert parse_location("datastore://home:photos/a") == location
+    assert asked == ["photos", "photos"]
+
+
+def test_connections_travel_to_another_process_of_ours() -> None:
+    connections.connect("home:photos", az("root", access_key=KEY))
+    text = connections.connections_text()
+    connections._TABLE.clear()
+    connections.take_connections(text)
+    assert connections.connection_of("home:photos") == az("root", access_key=KEY)
 
 
 def test_a_container_known_by_its_url_alone_is_public() -> None:

@@ -15,6 +15,7 @@ from batchmill.storage.location import Location, glob_expression, parse_location
 @pytest.fixture(autouse=True)
 def _connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connections, "_TABLE", {})
+    monkeypatch.setattr(connections, "_FINDERS", [])
     connections.connect("home:near", Connection("local", "/data"))
     connections.connect("home:far", Connection("az", bucket="photos"))
 
