@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -356,6 +357,43 @@ def test_a_mount_ends_with_its_process(store: Any, tmp_path: Path) -> None:
     point = done.stdout.strip()
     assert "batchmill-mount-" in point
     assert not os.path.lexists(point)
+
+
+KILLED = """
+import os, signal, sys
+from batchmill.workspace.dataset import Dataset
+from batchmill.workspace.workspace import Workspace
+store = Workspace.get("team").get_default_datastore()
+places = (("in", None), ("in/u1", "there"), ("in/readme.md", "one.md"))
+mounts = [Dataset.File.from_files((store, path)).mount(place) for path, place in places]
+for mount in mounts:
+    mount.start()
+    print(mount.mount_point, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_next_mount_takes_away_what_a_killed_process_left(store: Any, tmp_path: Path) -> None:
+    def killed() -> list[str]:
+        return subprocess.run([sys.executable, "-c", KILLED], capture_output=True, text=True, check=False).stdout.split()
+
+    left = killed()
+    assert len([place for place in left if os.path.lexists(place)]) == 3
+    whole = Dataset.File.from_files((store, "in"))
+    with whole.mount():
+        assert [place for place in left if os.path.lexists(place)] == []
+    left = killed()
+    for here, _, _ in os.walk(tmp_path / "there"):
+        os.chmod(here, 0o755)
+    shutil.rmtree(tmp_path / "there")
+    (tmp_path / "one.md").unlink()
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "mine").symlink_to(tmp_path)
+    (tmp_path / "one.md").symlink_to(tmp_path)
+    with whole.mount():
+        assert not os.path.lexists(left[0])
+    assert (tmp_path / "there" / "mine").is_symlink()
+    assert (tmp_path / "one.md").is_symlink()
 
 
 def test_a_fork_leaves_the_mount_to_its_parent(store: Any) -> None:

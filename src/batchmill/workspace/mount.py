@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import os
-import shutil
-import stat
-import tempfile
 import weakref
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from batchmill.workspace.exceptions import UserErrorException
+from batchmill.workspace.link_folder import READ_ONLY, fill, new_folder, remove
+from batchmill.workspace.mount_cache import Pins
 
 if TYPE_CHECKING:
-    from batchmill.workspace.dataset_files import DatasetFile, DatasetFiles
     from batchmill.workspace.file_dataset import FileDataset
-    from batchmill.workspace.mount_cache import Pins
-
-READ_ONLY, WRITABLE = 0o555, 0o755
 
 
 class MountContext:
@@ -58,18 +53,16 @@ class MountContext:
             return
         files = self._dataset.files()
         listed = files.listed()
-        top, made = self._make_place(single=files.single is not None)
+        top, made = self._make_place(len(listed), single=files.single is not None)
         pins: Pins | None = None
         try:
-            targets, pins = _targets(files, listed)
+            pins = Pins.of(files.places, listed)
             point = top
             if files.single is None:
-                _link_all(top, listed, targets)
+                pins.note(top, made=made)
+                fill(top, ((file.path, pins.path_of(file)) for file in listed))
             elif listed:
-                point = top if self._wanted is not None else top / files.single
-                point.symlink_to(targets[0])
-                if point.parent == top:
-                    top.chmod(READ_ONLY)
+                point = self._link(top, files.single, pins.path_of(listed[0]), pins)
         except BaseException:
             _end(top, made, pins)
             raise
@@ -93,11 +86,22 @@ class MountContext:
         state = f"at {self._point}" if self._point is not None else "not mounted"
         return f"<MountContext of {self._dataset.name or 'a dataset'}, {state}>"
 
-    def _make_place(self, *, single: bool) -> tuple[Path, bool]:
+    def _link(self, top: Path, name: str, target: str, pins: Pins) -> Path:
+        """The mount of one file: at the place that was asked for, or in a new folder under its own name."""
+        if self._wanted is not None:
+            pins.note(top, made=True, target=target)
+            top.symlink_to(target)
+            return top
+        pins.note(top, made=True)
+        (top / name).symlink_to(target)
+        top.chmod(READ_ONLY)
+        return top / name
+
+    def _make_place(self, count: int, *, single: bool) -> tuple[Path, bool]:
         """Where links go (of a single file at a given place: the link itself), and whether the folder is ours to remove."""
         place = self._wanted
         if place is None:
-            return Path(tempfile.mkdtemp(prefix="batchmill-mount-")), True
+            return new_folder(count), True
         if single:
             if os.path.lexists(place):
                 raise UserErrorException(f"The dataset cannot be mounted as {place}: something is there already.")
@@ -111,47 +115,14 @@ class MountContext:
         raise UserErrorException(f"The dataset cannot be mounted at {place}: it is there already and is no empty folder.")
 
 
-def _targets(files: DatasetFiles, listed: list[DatasetFile]) -> tuple[list[str], Pins | None]:
-    """What each link leads to, and the hold on those that had to be fetched."""
-    remote = [file for file in listed if files.places[file.input].location != "local"]
-    pins: Pins | None = None
-    if remote:
-        from batchmill.workspace.mount_cache import Pins
-
-        pins = Pins.fetch(files.places, remote)
-    targets = [f"{files.places[file.input].base}/{file.name}" if pins is None else pins.path_of(file) for file in listed]
-    return targets, pins
-
-
-def _link_all(top: Path, listed: list[DatasetFile], targets: list[str]) -> None:
-    folders: set[str] = set()
-    for file, target in zip(listed, targets, strict=True):
-        path = os.path.join(top, file.path)
-        folder = os.path.dirname(path)
-        if folder not in folders:
-            os.makedirs(folder, exist_ok=True)
-            folders.add(folder)
-        os.symlink(target, path)
-    for here, _, _ in os.walk(top, topdown=False):
-        os.chmod(here, READ_ONLY)
-
-
-def _end_in(process: int, top: Path, made: bool, pins: Pins | None) -> None:
-    """As `_end`, but not in a fork: the mount is its parent's."""
+def _end_in(process: int, top: Path, made: bool, pins: Pins) -> None:
+    """End a mount, but not in a fork of the process that made it."""
     if os.getpid() == process:
         _end(top, made, pins)
 
 
 def _end(top: Path, made: bool, pins: Pins | None) -> None:
     """Take away what a mount has made, and nothing that links lead to."""
-    if top.is_symlink():
-        top.unlink()
-    elif top.is_dir():
-        for here, _, _ in os.walk(top):
-            os.chmod(here, WRITABLE)
-        for entry in list(top.iterdir()):
-            shutil.rmtree(entry) if stat.S_ISDIR(entry.lstat().st_mode) else entry.unlink()
-        if made:
-            top.rmdir()
+    remove(top, whole=made)
     if pins is not None:
         pins.release()

@@ -1,27 +1,32 @@
-"""Copies of remote files for mounts: fetched once, kept while a mount needs them, then until their room is wanted.
+"""What mounts hold: copies of remote files, fetched once, kept while a mount needs them, then until their room is wanted.
 
 Below ``BATCHMILL_HOME/cache/datasets`` lie ``files`` (the cache: a file is named by the digest of its place, name and etag) and
 ``mounts``, with a folder of hard links for each living mount, its *pins*. What is taken out of the cache therefore stays readable for
-every mount that has it. A lock on each pin folder tells the living from what a killed process left.
+every mount that has it. A lock on each folder of pins tells the living from what a killed process left; ``place.json`` in it says where
+the links are.
 """
 
 from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import DiskFullError, SettingError
 from batchmill.storage.home import home
 from batchmill.workspace.exceptions import UserErrorException
+from batchmill.workspace.link_folder import PREFIX, remove
+from batchmill.workspace.link_folder import READ_ONLY as READ_ONLY_FOLDER
 
 if TYPE_CHECKING:
     from batchmill.data.listing import Input
@@ -31,6 +36,7 @@ VARIABLE = "BATCHMILL_MOUNT_CACHE"
 DEFAULT_BYTES = 10 * 1024**3
 BLOCK = 4096
 THREADS = 16
+PLACE = "place.json"
 READ_ONLY = 0o444
 
 
@@ -64,9 +70,9 @@ class _Entry:
 
 
 class Pins:
-    """The hold of one mount on the remote files it needs."""
+    """What one mount holds: the remote files it needs, and its place, so that it is taken away when its process was killed."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int | None) -> None:
         root = home() / "cache" / "datasets"
         self._files, mounts = root / "files", root / "mounts"
         for folder in (self._files, mounts):
@@ -80,27 +86,35 @@ class Pins:
         self._limit = limit
 
     @classmethod
-    def fetch(cls, places: Sequence[Input], files: Sequence[DatasetFile], retry_timeout: float = 20.0) -> Pins:
-        """Bring remote ``files`` of ``places`` to this machine, or find them in the cache, and hold them.
+    def of(cls, places: Sequence[Input], files: Sequence[DatasetFile], retry_timeout: float = 20.0) -> Pins:
+        """Bring those of ``files`` of ``places`` that are remote to this machine, or find them in the cache, and hold them.
 
         Raises:
             UserErrorException: together they are larger than `cache_bytes`.
             DiskFullError: the disk has no room for them.
             ReadError: one of them cannot be read.
         """
-        limit, size = cache_bytes(), sum(map(_cost, files))
-        if size > limit:
+        remote = [file for file in files if places[file.input].location != "local"]
+        limit, size = cache_bytes() if remote else None, sum(map(_cost, remote))
+        if limit is not None and size > limit:
             raise UserErrorException(
                 f"The remote files of the dataset take {_shown(size)}, more than the {_shown(limit)} that a mount may bring to this "
                 f"machine. Set {VARIABLE} to more, mount a part (take, filter), or give the dataset to a run, which fetches as it goes."
             )
         pins = cls(limit)
+        pins._bases = [one.base for one in places]
         try:
-            pins._hold(places, files, retry_timeout)
+            pins._hold(places, remote, retry_timeout)
         except BaseException:
             pins.release()
             raise
         return pins
+
+    def note(self, place: Path, *, made: bool, target: str | None = None) -> None:
+        """Say where the links will be: a folder, which was ``made`` for them or was there, or the one link that leads to ``target``."""
+        status = os.stat(place) if target is None else None
+        told = {"path": str(place), "made": made, "target": target, "inode": status and [status.st_dev, status.st_ino]}
+        (self._folder / PLACE).write_text(json.dumps(told), encoding="utf-8", errors="surrogateescape")
 
     def path_of(self, file: DatasetFile) -> str:
         """Where a file of the dataset is now; one that is local stays where it lies."""
@@ -114,18 +128,18 @@ class Pins:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-        _make_room(self._files, self._limit)
+        if self._limit is not None:
+            _make_room(self._files, self._limit)
 
     # --- getting hold of files ------------------------------------------------------------------------------------------------------
 
     def _hold(self, places: Sequence[Input], files: Sequence[DatasetFile], retry_timeout: float) -> None:
         from batchmill.storage.crew import Crew
 
-        self._bases = [one.base for one in places]
         missing = [(number, file) for number, file in enumerate(files) if not self._found(number, file)]
         if not missing:
             return
-        _make_room(self._files, self._limit - sum(map(_cost, files)))
+        _make_room(self._files, (self._limit or 0) - sum(map(_cost, files)))
         self._check_disk(sum(_cost(file) for _, file in missing))
         crew = Crew(THREADS)
         fetcher = _Fetcher(places, self._folder, retry_timeout, crew.stopped.is_set)
@@ -248,8 +262,28 @@ def _remove_dead(mounts: Path) -> None:
     for lock in mounts.glob("*.lock"):
         with _dead(lock) as dead:
             if dead:
+                _remove_links(lock.with_suffix("") / PLACE)
                 shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                 lock.unlink(missing_ok=True)
+
+
+def _remove_links(told: Path) -> None:
+    """Take away the folder of a mount whose process was killed."""
+    try:
+        place = json.loads(told.read_text(encoding="utf-8", errors="surrogateescape"))
+        if _is_still(Path(place["path"]), place):
+            remove(Path(place["path"]), whole=place["made"])
+    except (OSError, ValueError):
+        return  # it never got that far, or somebody else's rights are needed
+
+
+def _is_still(path: Path, place: dict[str, Any]) -> bool:
+    """Whether what was mounted lies there, and not what somebody put there since (numbers of folders are given again)."""
+    if path.is_symlink():
+        return os.readlink(path) == place["target"]
+    status = path.lstat()
+    ours = path.name.startswith(PREFIX) or stat.S_IMODE(status.st_mode) == READ_ONLY_FOLDER
+    return ours and [status.st_dev, status.st_ino] == place["inode"]
 
 
 @contextmanager

@@ -209,9 +209,7 @@ def test_what_a_killed_process_held_is_let_go(ws: Workspace, s3: Bucket, tmp_pat
         process.send_signal(signal.SIGKILL)
     with Dataset.File.from_files(f"{s3.url}/in").mount():
         assert not set(held) & set(pins(tmp_path))
-    for here, _, _ in os.walk(point):
-        os.chmod(here, 0o755)
-    subprocess.run(["rm", "-r", str(point)], check=True)
+    assert not point.exists()
 
 
 def test_mounts_of_many_processes_share_the_cache(ws: Workspace, s3: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
