@@ -1,4 +1,4 @@
-"""The pass at plan time that numbers the rows of a table for its positional operations (take, skip, sample, split).
+"""The pass at plan time that numbers the rows of a table for its positional operations (take, skip).
 
 Slices are read as workers will read them, only as far as some row can still be taken; of Parquet without filters the footers suffice.
 """
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+from batchmill.data.row_keys import file_salt, row_range
 from batchmill.data.row_operations import RowOperations, advanced
 from batchmill.data.table_pieces import Task, read_ahead
 from batchmill.data.table_plan import UNKNOWN, Slice, TablePlan
@@ -41,7 +42,8 @@ def _by_footers(table: TablePlan, operations: RowOperations) -> Iterator[tuple[S
     for one in table.slices():
         if operations.exhausted(starts):
             return
-        alive, counts = operations.survivors(one[2] - one[1], [], None, starts)
+        keys = (row_range(one[1], one[2]), file_salt(table.files[one[0]].name))
+        alive, counts = operations.survivors(one[2] - one[1], [], None, starts, keys)
         yield one, int(alive.sum()), counts
         starts = advanced(starts, counts)
 
@@ -57,7 +59,7 @@ def _by_reading(table: TablePlan, operations: RowOperations, threads: int) -> It
             yield one, left.rows, counts
             starts = advanced(starts, counts)
     except ReadError as error:
-        raise InputError(error.message, cure="Its rows cannot be numbered, which take, skip, sample and split need.") from None
+        raise InputError(error.message, cure="Its rows cannot be numbered, which take and skip need.") from None
 
 
 def _task(table: TablePlan, one: Slice) -> Task:

@@ -1,7 +1,7 @@
 """The operations of a table dataset, applied where its slices are read: which rows stay, and which columns.
 
-Filters and column choices look at one slice alone. *Positional* operations (take, skip, sample, split) ask for the number of a row
-among all that reach them, so a slice must be told how many rows of earlier slices did: its *starts*, one number for each of them.
+Filters, chance (sample, split) and column choices look at one row alone. *Positional* operations (take, skip) ask for the number of a
+row among all that reach them, so a slice must be told how many rows of earlier slices did: its *starts*, one number for each of them.
 
 A row that cannot be read passes every filter (nobody knows what it holds) and counts as a row, so that it fails by name.
 Read by worker processes: standard library only at import, Python 3.9.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Collection, Mapping, Optional, Sequence, 
 
 from batchmill.data.expression import Expression
 from batchmill.data.row_filter import RowFilter
+from batchmill.data.row_keys import chances
 from batchmill.data.table_slice import TableSlice
 from batchmill.errors import InputError
 
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 Operation = Mapping[str, Any]
 
 TAKE, SKIP, SAMPLE, SPLIT, FILTER, KEEP, DROP = "take", "skip", "sample", "split", "filter", "keep_columns", "drop_columns"
-POSITIONAL = frozenset({TAKE, SKIP, SAMPLE, SPLIT})
-_GOLDEN, _MIX_1, _MIX_2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
-_WORD = 2**64 - 1
+POSITIONAL, CHANCE = frozenset({TAKE, SKIP}), frozenset({SAMPLE, SPLIT})
+Keys = tuple[Any, int]
+"""A key for each row of a slice, and the salt of its file (`data.row_keys`)."""
 
 
 class RowOperations:
     """The operations of a definition in their order.
 
     >>> two = RowOperations([{"op": "skip", "count": 1}, {"op": "take", "count": 2}])
-    >>> alive, counts = two.survivors(5, [], None, (0, 0))
+    >>> alive, counts = two.survivors(5, [], None, (0, 0), None)
     >>> alive.tolist(), counts
     ([False, True, True, False, False], (5, 4))
     """
@@ -42,6 +43,8 @@ class RowOperations:
         self._places = [n for n, one in enumerate(operations) if one["op"] in POSITIONAL]
         self.positional = len(self._places)
         """How many numbers the starts of a slice have."""
+        self.draws = any(one["op"] in CHANCE for one in operations)
+        """True where rows need keys."""
         self.filters = any(one is not None for one in self._filters)
         """True where some rows can only be counted once they are read."""
         self.beginning: tuple[int, ...] = (0,) * self.positional
@@ -92,11 +95,13 @@ class RowOperations:
 
     # --- rows -------------------------------------------------------------------------------------------------------------------
 
-    def survivors(self, rows: int, failed: Sequence[int], table: Any, starts: Sequence[int]) -> tuple[Any, tuple[int, ...]]:
+    def survivors(
+        self, rows: int, failed: Sequence[int], table: Any, starts: Sequence[int], keys: Optional[Keys]
+    ) -> tuple[Any, tuple[int, ...]]:
         """Which of ``rows`` rows stay (a numpy array), and how many reached each positional operation.
 
         ``failed`` are those that could not be read, ``table`` is a pair of the others (Arrow) and their column types, or None where
-        there are no filters.
+        there are no filters; ``keys`` may be None where nothing is drawn.
         """
         import numpy as np
 
@@ -108,11 +113,14 @@ class RowOperations:
             row_filter = self._filters[n]
             if row_filter is not None:
                 alive[readable] &= row_filter.mask(*table)
+            elif one["op"] in CHANCE:
+                assert keys is not None
+                alive &= _drawn(one, n, keys)
             elif one["op"] in POSITIONAL:
                 at = np.flatnonzero(alive)
                 numbers = np.arange(starts[len(counts)], starts[len(counts)] + len(at), dtype=np.uint64)
                 counts.append(len(at))
-                alive[at] = _kept(one, numbers, n)
+                alive[at] = _kept(one, numbers)
         return alive, tuple(counts)
 
     def apply(self, piece: TableSlice, starts: Sequence[int], left: Sequence[str]) -> tuple[TableSlice, tuple[int, ...]]:
@@ -121,7 +129,7 @@ class RowOperations:
 
         table, types = piece.arrow, piece.types
         positions = [entry[0] for entry in piece.failed]
-        alive, counts = self.survivors(piece.rows, positions, (table, types), starts)
+        alive, counts = self.survivors(piece.rows, positions, (table, types), starts, piece.keys() if self.draws else None)
         order = np.flatnonzero(alive)
         if len(order) < piece.rows:
             readable = np.ones(piece.rows, bool)
@@ -155,40 +163,17 @@ def advanced(starts: Sequence[int], counts: Sequence[int]) -> tuple[int, ...]:
     return tuple(start + count for start, count in zip(starts, counts))
 
 
-def _kept(operation: Operation, numbers: Any, place: int) -> Any:
-    """Which of the rows with these numbers a positional operation takes; ``place`` keeps equal seeds of two operations apart."""
-    kind = operation["op"]
-    if kind == TAKE:
-        return numbers < operation["count"]
-    if kind == SKIP:
-        return numbers >= operation["count"]
-    chance = chances(numbers, operation["seed"], place)
-    if kind == SAMPLE:
+def _kept(operation: Operation, numbers: Any) -> Any:
+    """Which of the rows with these numbers a take or skip leaves."""
+    return numbers < operation["count"] if operation["op"] == TAKE else numbers >= operation["count"]
+
+
+def _drawn(operation: Operation, place: int, keys: Keys) -> Any:
+    """Which of all rows a sample or split takes; ``place`` keeps equal seeds of two operations apart."""
+    chance = chances(keys[0], operation["seed"], place, keys[1])
+    if operation["op"] == SAMPLE:
         return chance < operation["probability"]
     return (chance >= operation["from"]) & (chance < operation["to"])
-
-
-def chances(numbers: Any, seed: int, place: int = 0) -> Any:
-    """A number in [0, 1) for each of these numbers (numpy, unsigned): always the same, and evenly spread (SplitMix64).
-
-    >>> import numpy as np
-    >>> chances(np.arange(3, dtype=np.uint64), 1).round(3).tolist()
-    [0.569, 0.746, 0.913]
-    """
-    import numpy as np
-
-    with np.errstate(over="ignore"):
-        state = np.uint64(_mixed((seed + 1) * _GOLDEN + place & _WORD)) + (numbers + np.uint64(1)) * np.uint64(_GOLDEN)
-        state = (state ^ (state >> np.uint64(30))) * np.uint64(_MIX_1)
-        state = (state ^ (state >> np.uint64(27))) * np.uint64(_MIX_2)
-        state ^= state >> np.uint64(31)
-    return (state >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def _mixed(state: int) -> int:
-    state = (state ^ (state >> 30)) * _MIX_1 & _WORD
-    state = (state ^ (state >> 27)) * _MIX_2 & _WORD
-    return state ^ (state >> 31)
 
 
 def _filtered(table: pa.Table, keep: Any) -> pa.Table:

@@ -1,4 +1,4 @@
-"""How many rows come before each mini-batch, for operations that ask for the number of a row (take, skip, sample, split).
+"""How many rows come before each mini-batch, for operations that ask for the number of a row (take, skip).
 
 Found once, at plan time, by a pass over the slices; kept in the plan, so that every worker, retry and resume takes the same rows.
 Read by worker processes: standard library only at import, Python 3.9.

@@ -8,6 +8,7 @@ from typing import Any
 from batchmill.data.compressed import END_UNKNOWN
 from batchmill.data.decoded_text import Utf8Text
 from batchmill.data.delimited_text import row_count_and_ends
+from batchmill.data.json_lines import object_ends
 from batchmill.data.table_options import TableOptions
 from batchmill.data.text_blocks import read_block
 from batchmill.data.text_encoding import TextEncoding
@@ -90,10 +91,10 @@ def _row_ends(stored: bytes, options: TableOptions, encoding: TextEncoding) -> A
     if encoding.unit == 1 and not options.multi_line:
         if options.delimited:
             return row_count_and_ends(stored, b",", multi_line=False)
-        return _object_ends(stored)
+        return object_ends(stored)
     text = Utf8Text.decode(stored, 0, len(stored), encoding)
     separator = options.separator.encode("utf-8")
-    ends = row_count_and_ends(text.data, separator, multi_line=options.multi_line) if options.delimited else _object_ends(text.data)
+    ends = row_count_and_ends(text.data, separator, multi_line=options.multi_line) if options.delimited else object_ends(text.data)
     if encoding.codec == "utf-8":
         return ends
     # Offsets in UTF-8 become offsets in the file: count the characters.
@@ -104,16 +105,3 @@ def _row_ends(stored: bytes, options: TableOptions, encoding: TextEncoding) -> A
         at = end
         result.append(min(behind, len(stored)))
     return np.array(result, np.int64)
-
-
-def _object_ends(text: bytes) -> Any:
-    """JSON lines: a line of blanks is no row."""
-    import numpy as np
-
-    ends = row_count_and_ends(text, b",", multi_line=False)
-    if not len(ends):
-        return ends
-    data = np.frombuffer(text, np.uint8)
-    solid = np.flatnonzero((data != 32) & (data != 9) & (data != 13) & (data != 10) & (data != 11) & (data != 12))
-    begins = np.append(0, ends[:-1])
-    return ends[np.searchsorted(solid, begins) < np.searchsorted(solid, ends)]

@@ -17,7 +17,8 @@ from batchmill.data.parquet import plain_type
 from batchmill.data.row_slices import whole_lines
 from batchmill.data.table_file import open_parquet, open_text, unreadable
 from batchmill.data.table_options import COMBINE, NO_HEADERS, TableOptions
-from batchmill.data.table_reader import file_layout, has_header
+from batchmill.data.table_reader import has_header
+from batchmill.data.table_schema import file_layout
 from batchmill.data.text_file import TextFile
 from batchmill.data.type_pass import TypePass
 from batchmill.errors import InputError, ReadError

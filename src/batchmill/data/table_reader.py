@@ -5,7 +5,6 @@ Standard library only at import, Python 3.9.
 
 from __future__ import annotations
 
-import base64
 import os
 import threading
 from collections import OrderedDict
@@ -13,17 +12,16 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, Sequence, Union
 
 from batchmill.data.chosen_types import convert_chosen
 from batchmill.data.decoded_text import Utf8Text
-from batchmill.data.delimited import DelimitedParser
 from batchmill.data.grouped_table import GroupedTable
-from batchmill.data.json_lines import JsonLinesParser
 from batchmill.data.parquet import ParquetTable, conform
-from batchmill.data.parsed_rows import Parsed
 from batchmill.data.path_columns import PATH, all_columns, path_values
 from batchmill.data.row_filter import plain_value
+from batchmill.data.row_keys import file_salt, row_range, text_keys
 from batchmill.data.row_operations import RowOperations, compiled
 from batchmill.data.row_places import row_places
 from batchmill.data.row_positions import RowPositions
-from batchmill.data.table_options import COMBINE, FIRST_ONLY, NO_HEADERS, TableOptions
+from batchmill.data.table_options import FIRST_ONLY, NO_HEADERS, TableOptions
+from batchmill.data.table_schema import TableSchema
 from batchmill.data.table_slice import TableSlice
 from batchmill.data.text_blocks import Block
 from batchmill.data.text_file import Opener, TextFile
@@ -45,13 +43,14 @@ class TableReader:
     def __init__(self, header: dict[str, Any], folder: Optional[str] = None, open_remote: Optional[Opener] = None) -> None:
         self.options = TableOptions.from_dict(header["options"])
         self._header = header
-        self._schemas = [_Schema(schema, self.options) for schema in header["schemas"]]
+        self._schemas = [TableSchema(schema, self.options) for schema in header["schemas"]]
         self._columns = [all_columns(header, number) for number in range(len(self._schemas))]
         self._blocks = header["cut"] == "blocks"
         self._open: OrderedDict[str, Opened] = OrderedDict()
         self._lock = threading.RLock()
         self._open_remote = open_remote
         self._operations: Optional[RowOperations] = compiled(header.get("operations"))
+        self._draws = self._operations is not None and self._operations.draws
         self._left: list[list[str]] = []
         self._find_columns_left()
         chosen = self.options.column_types
@@ -209,7 +208,10 @@ class TableReader:
 
         failed = [(f.row, f.error_class, f.message) for f in parsed.failed]
         table, lost = self._completed(parsed.table, item, parsed.rows - len(parsed.failed))
-        return TableSlice(table, self._types(item), parsed.rows, failed, describe, parsed.nulled + lost, dropped=parsed.dropped)
+        piece = TableSlice(table, self._types(item), parsed.rows, failed, describe, parsed.nulled + lost, dropped=parsed.dropped)
+        if self._draws:
+            piece.keys = lambda: (text_keys(block, text, self.options, file.encoding), file_salt(item.name))
+        return piece
 
     def _block(self, file: TextFile, plan: Any) -> Block:
         return file.block(plan.start, plan.stop) if self._blocks else file.lines(plan.start or 0, plan.stop)
@@ -220,7 +222,10 @@ class TableReader:
         schema = self._schemas[self._header["schema_of_input"][item.input]]
         table = conform(file.read(begin, stop, schema.present(file.schema.names)), schema.arrow)
         table, lost = self._completed(table, item, stop - begin)
-        return TableSlice(table, self._types(item), stop - begin, [], lambda row: f"{item.path}:row {begin + row + 1}", lost)
+        piece = TableSlice(table, self._types(item), stop - begin, [], lambda row: f"{item.path}:row {begin + row + 1}", lost)
+        if self._draws:
+            piece.keys = lambda: (row_range(begin, stop), file_salt(item.name))
+        return piece
 
     # --- columns that do not come from the file ---------------------------------------------------------------------------------
 
@@ -276,68 +281,6 @@ class TableReader:
         return pa.table(columns, names=names)
 
 
-class _Schema:
-    """The columns of one or more inputs, and the parsers that fill them."""
-
-    def __init__(self, header: dict[str, Any], options: TableOptions) -> None:
-        self.names = [column["name"] for column in header["columns"]]
-        self.types = [column.get("read_as", column["type"]) for column in header["columns"]]
-        self._options = options
-        self._by_name = {name: n for n, name in enumerate(self.names)}
-        self._parsers: dict[tuple[int, ...], DelimitedParser] = {}
-        self._json: Optional[JsonLinesParser] = None
-        self.arrow: Any = None
-        if "arrow" in header:
-            import pyarrow as pa
-
-            self.arrow = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(header["arrow"])))
-
-    def prune(self, unneeded: set[str]) -> None:
-        """Leave these columns out (of Parquet files)."""
-        import pyarrow as pa
-
-        kept = [n for n, name in enumerate(self.names) if name not in unneeded]
-        self.names, self.types = [self.names[n] for n in kept], [self.types[n] for n in kept]
-        self.arrow = pa.schema([self.arrow.field(n) for n in kept])
-
-    def present(self, names: list[str]) -> list[str]:
-        """Columns of the schema that a file has."""
-        return [name for name in self.names if name in names]
-
-    def parse(self, text: Utf8Text, file: TextFile) -> Parsed:
-        if not self._options.delimited:
-            if self._json is None:
-                self._json = JsonLinesParser(self.names, self.types, self._options)
-            return self._json.parse(text)
-        layout = self._layout(file)
-        parser = self._parsers.get(layout)
-        if parser is None:
-            parser = DelimitedParser([self.names[n] for n in layout], [self.types[n] for n in layout], self._options)
-            self._parsers[layout] = parser
-        parsed = parser.parse(text)
-        parsed.table = self._arrange(parsed.table, layout)
-        return parsed
-
-    def _layout(self, file: TextFile) -> tuple[int, ...]:
-        if self._options.header != COMBINE:
-            return tuple(range(len(self.names)))
-        return file_layout(file.column_names() or [], self._by_name)
-
-    def _arrange(self, table: pa.Table, layout: tuple[int, ...]) -> pa.Table:
-        import pyarrow as pa
-
-        if len(layout) == len(self.names) and layout == tuple(range(len(layout))):
-            return table.rename_columns(self.names)
-        place = {number: n for n, number in enumerate(layout)}
-        columns = []
-        for number, type_name in enumerate(self.types):
-            if number in place:
-                columns.append(table.column(place[number]))
-            else:
-                columns.append(pa.nulls(table.num_rows, _arrow_type_in_table(type_name)))
-        return pa.table(columns, names=self.names)
-
-
 def _check_unchanged(item: Any) -> None:
     """Raise ItemChangedError where the file is no longer the one that was listed (a copy of an object has its own time)."""
     try:
@@ -349,27 +292,11 @@ def _check_unchanged(item: Any) -> None:
         raise ItemChangedError(f"{item.path} changed after the plan was made{sizes}.", cure="Run again to score it.")
 
 
-def file_layout(names: list[str], by_name: dict[str, int]) -> tuple[int, ...]:
-    """Numbers of the columns that the fields of a file's rows belong to: its own header, then the ColumnN that are known."""
-    layout = [by_name[name] for name in names]
-    while (number := by_name.get(f"Column{len(layout) + 1}")) is not None and number not in layout:
-        layout.append(number)
-    return tuple(layout)
-
-
 def has_header(options: TableOptions, first_of_input: bool) -> bool:
     """True for files whose first line holds column names."""
     if not options.delimited or options.header == NO_HEADERS:
         return False
     return first_of_input or options.header != FIRST_ONLY
-
-
-def _arrow_type_in_table(type_name: str) -> pa.DataType:
-    import pyarrow as pa
-
-    from batchmill.data.column_types import arrow_type
-
-    return pa.timestamp("ns") if type_name.startswith("datetime") else arrow_type(type_name)
 
 
 def _range(plan: Any, options: TableOptions) -> str:

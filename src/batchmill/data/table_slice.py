@@ -17,15 +17,19 @@ FailedRow = tuple[int, str, str]
 """Position in the slice, error class, message (which leaves the place to `TableSlice.describe`)."""
 
 
+def _no_keys() -> tuple[Any, int]:
+    raise ValueError("the rows of this slice have no keys")
+
+
 class TableSlice:
     """``rows`` counts all rows of the slice, ``failed`` names those that cannot be read, ``nulled`` counts cells made null.
 
     ``dropped`` counts lines that are no rows because they were to be left out (``invalid_lines="drop"``). ``whole`` makes the frame of
-    all readable rows where there is a quicker way than from ``table``. ``numbers`` are the places of the rows among ``read`` rows of
-    the slice, where operations took some away.
+    all readable rows where there is a quicker way than from ``table``. ``keys`` finds a key for each row and the salt of their file
+    (`data.row_keys`). ``numbers`` are the places of the rows among ``read`` rows of the slice, where operations took some away.
     """
 
-    __slots__ = ("_describe", "_failed_rows", "_table", "_whole", "dropped", "failed", "nulled", "numbers", "read", "rows", "types")
+    __slots__ = ("_describe", "_failed_rows", "_table", "_whole", "dropped", "failed", "keys", "nulled", "numbers", "read", "rows", "types")
 
     def __init__(
         self,
@@ -37,11 +41,13 @@ class TableSlice:
         nulled: int = 0,
         whole: Optional[Callable[[], pd.DataFrame]] = None,
         dropped: int = 0,
+        keys: Callable[[], tuple[Any, int]] = _no_keys,
     ) -> None:
         self.rows = rows
         self.failed = failed
         self.nulled = nulled
         self.dropped = dropped
+        self.keys = keys
         self.numbers: Any = None
         self.read = rows
         self.types = types

@@ -1,7 +1,7 @@
 """Cutting the tables of a run into mini-batches: plain inputs are one table, each dataset is one of its own, with its own options.
 
 A run whose tables are all cut into blocks of bytes needs no more than their sizes. Else ``slices.index`` holds every mini-batch, and
-where a dataset numbers its rows (take, skip, sample, split), ``positions-N.bin`` holds the numbers.
+where a dataset numbers its rows (take, skip), ``positions-N.bin`` holds the numbers.
 """
 
 from __future__ import annotations

@@ -408,8 +408,13 @@ def test_a_dataset_on_a_store_is_planned_there(tmp_path: Path, s3: Bucket) -> No
     assert [n for part in parts for n in part.n.tolist()] == [6, 7, 8, 9, 10, 11, 12, 13, 14, 15]
 
 
-def test_plans_are_json(tmp_path: Path, iris: Path) -> None:
-    operations = [{"op": "sample", "probability": 0.5, "seed": 2}]
-    planned = Planned(tmp_path / "p", dataset(iris, operations=operations), iris)
-    assert json.loads((tmp_path / "p/plan.json").read_text())["table"]["tables"][0]["positions"] == "positions-0.bin"
-    assert 50 < planned.rows()[0] < 100
+def test_only_take_and_skip_read_before_the_run(tmp_path: Path, iris: Path) -> None:
+    took = dataset(iris, operations=[{"op": "take", "count": 100}])
+    drawn = dataset(iris, operations=[{"op": "sample", "probability": 0.5, "seed": 2}])
+    planned = Planned(tmp_path / "p", took, drawn, iris)
+    tables = json.loads((tmp_path / "p/plan.json").read_text())["table"]["tables"]
+    assert [table.get("positions") for table in tables] == ["positions-0.bin", None, None]
+    assert 50 < planned.rows()[1] < 100
+    alone = Planned(tmp_path / "alone", drawn, mini_batch_size="300")
+    assert alone.plan.header["cut"] == {"rule": "blocks", "size": 300}
+    pd.testing.assert_frame_equal(alone.frame(), planned.source.read(1).value)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchmill.data.expression import Expression
-from batchmill.data.row_operations import RowOperations, chances
+from batchmill.data.row_keys import chances
+from batchmill.data.row_operations import RowOperations
 from batchmill.errors import InputError
 from tests.table_inputs import PlannedTable, TableOptions, iris_csv, listed, table
 
@@ -153,9 +154,40 @@ def test_chances_are_even_and_depend_on_seed_and_place() -> None:
     assert found.max() < 1
     counts = np.histogram(found, bins=20, range=(0, 1))[0]
     assert abs(counts - 10_000).max() < 500
-    for other in (chances(numbers, 6), chances(numbers, 5, place=1)):
+    for other in (chances(numbers, 6), chances(numbers, 5, place=1), chances(numbers, 5, salt=1), chances(numbers, -5)):
         assert abs(np.corrcoef(found, other)[0, 1]) < 0.01
     assert chances(numbers[5:7], 5).tolist() == found[5:7].tolist()
+
+
+@pytest.mark.parametrize("encoding", ["utf8", "utf8bom", "latin1", "utf16", "utf32"])
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "quoted", "dropped"])
+def test_a_row_is_drawn_for_its_own_sake(tmp_path: Path, encoding: str, kind: str) -> None:
+    """Neither the size of the blocks, nor rows of other files, nor blank lines at a border change what is drawn."""
+    codec = {"utf8bom": "utf-8-sig", "utf8": "utf-8"}.get(encoding, encoding)
+    gaps = ["", "\n", "\n\n", "\r\n", "  \n"]
+    if kind in ("csv", "quoted"):
+        cell = '"é\n{}"' if kind == "quoted" else "é{}"
+        text = "n,s\n" + "".join(f"{n},{cell.format(n)}\n" + gaps[n % 4] for n in range(60))
+    else:
+        text = "".join(
+            f'{{"n": {n}, "s": "é"}}\n' + gaps[n % 5] + ("nonsense\n" if kind == "dropped" and n % 3 == 0 else "") for n in range(60)
+        )
+    options = TableOptions(
+        "jsonl" if kind in ("jsonl", "dropped") else "csv",
+        encoding=encoding,
+        support_multi_line=kind == "quoted",
+        invalid_lines="drop" if kind == "dropped" else "error",
+    )
+    (tmp_path / "a").write_bytes(text.encode(codec))
+    (tmp_path / "b").write_bytes("n,s\n1,x\n".encode(codec) if options.delimited else '{"n": 1, "s": "x"}\n'.encode(codec))
+    draws = [sample(0.5, seed=2)]
+    found = [PlannedTable(listed(tmp_path / "a"), options, size, draws).frame().n.tolist() for size in (("count", 17), ("rows", 7), None)]
+    assert 15 < len(found[0]) < 45
+    assert found[0] == found[1] == found[2]
+    both = PlannedTable(listed(tmp_path / "a", tmp_path / "b"), options, ("count", 40), draws).frame().n.tolist()
+    assert both[: len(found[0])] == found[0]
+    rest = PlannedTable(listed(tmp_path / "a"), options, ("count", 23), [split(0, 0.5, seed=2)]).frame().n.tolist()
+    assert rest == found[0]
 
 
 def test_failed_rows_survive_filters_and_count_as_rows(tmp_path: Path) -> None:
@@ -199,8 +231,8 @@ def _operations(draw: st.DrawFn) -> list[dict[str, Any]]:
     return draw(st.lists(one, max_size=4))
 
 
-def _expected(frame: pd.DataFrame, operations: list[dict[str, Any]]) -> pd.DataFrame:
-    """The same in pandas, a row at a time where chance has a say."""
+def _expected(frame: pd.DataFrame, operations: list[dict[str, Any]], files: Any, options: TableOptions) -> pd.DataFrame:
+    """The same in pandas; of a draw all that is asked is that every row is drawn or not by itself."""
     for place, one in enumerate(operations):
         if one["op"] == "filter":
             expression = Expression(one["expression"])
@@ -211,9 +243,8 @@ def _expected(frame: pd.DataFrame, operations: list[dict[str, Any]]) -> pd.DataF
         elif one["op"] == "skip":
             frame = frame[one["count"] :]
         else:
-            chance = chances(np.arange(len(frame), dtype=np.uint64), one["seed"], place)
-            low, high = (0, one["probability"]) if one["op"] == "sample" else (one["from"], one["to"])
-            frame = frame[(chance >= low) & (chance < high)]
+            drawn = PlannedTable(files, options, operations=[*[skip(0)] * place, one])
+            frame = frame[frame.id.isin(drawn.frame().id if sum(drawn.rows()) else [])]
     return frame.reset_index(drop=True)
 
 
@@ -234,7 +265,7 @@ def test_the_slices_of_any_operations_add_up_to_the_operations_on_the_whole(
     files: int,
 ) -> None:
     folder = tmp_path_factory.mktemp("t")
-    whole = pd.DataFrame(rows, columns=["a", "b"])
+    whole = pd.DataFrame(rows, columns=["a", "b"]).assign(id=range(len(rows)))
     step = -(-len(whole) // files)
     for number in range(files):
         part = whole[number * step : (number + 1) * step].reset_index(drop=True)
@@ -248,7 +279,7 @@ def test_the_slices_of_any_operations_add_up_to_the_operations_on_the_whole(
     paths = sorted(folder.iterdir())
     plain = PlannedTable(listed(*paths), TableOptions(kind), ("count", size)).frame()
     cut = PlannedTable(listed(*paths), TableOptions(kind), ("count", size), operations)
-    expected = _expected(plain, operations)
+    expected = _expected(plain, operations, listed(*paths), TableOptions(kind))
     if sum(cut.rows()) == 0:
         assert len(expected) == 0
     else:
