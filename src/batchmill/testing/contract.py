@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from batchmill.errors import ContractError, EntryScriptError
 from batchmill.testing.batches import Batch, Items
-from batchmill.testing.in_process import ScriptResult, Trial, prepared, result_of, settings_values
+from batchmill.testing.in_process import Models, ScriptResult, Trial, prepared, result_of, settings_values
 from batchmill.worker.foreground import Outcome
 from batchmill.worker.results import WrongResultType
 
@@ -58,12 +58,13 @@ def check_contract(
     environment_variables: Mapping[str, str] | None = None,
     skip: Collection[str] = (),
     grouping: bool = False,
+    models: Models | None = None,
     **settings: Any,
 ) -> ContractReport:
     """Run the script on a few items and check everything in `CHECKS`.
 
     Args:
-        items, inputs, mini_batch_size, keys, arguments, environment_variables, settings: as for `run_script`.
+        items, inputs, mini_batch_size, keys, arguments, environment_variables, models, settings: as for `run_script`.
         skip: names of checks to leave out, for a script that is not meant to be deterministic, say.
         grouping: also run every item alone and compare the rows.
 
@@ -80,7 +81,7 @@ def check_contract(
         raise ValueError(f"There is no check '{unknown[0]}'; the checks are {', '.join(CHECKS)}.")
     values = settings_values(script, inputs, mini_batch_size, arguments, environment_variables, settings)
     try:
-        with prepared(values, items, keys, None) as trial:
+        with prepared(values, items, keys, None, models) as trial:
             left_out = set(skip) if grouping and not _keyed(trial) else {*skip, "grouping"}
             checked = [name for name in CHECKS if name not in left_out]
             outcomes = _Contract(trial, checked, Path(script).name).check()

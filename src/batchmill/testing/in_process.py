@@ -14,10 +14,14 @@ from batchmill.parallel_run.snapshot import check_script
 from batchmill.records import Counts, ItemCounts, MiniBatchCounts
 from batchmill.settings import RunSettings
 from batchmill.testing.batches import Batch, Items, batches_of
+from batchmill.testing.stand_in_models import stand_in
 from batchmill.worker.foreground import Foreground, Outcome, Place
+from batchmill.worker.questions import Ask
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Models = Mapping[str, str | os.PathLike[str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ def run_script(
     arguments: Sequence[object] = (),
     environment_variables: Mapping[str, str] | None = None,
     folder: str | os.PathLike[str] | None = None,
+    models: Models | None = None,
     **settings: Any,
 ) -> ScriptResult:
     """Run ``init``, ``run`` for each mini-batch and ``shutdown`` in this process. What they raise passes through.
@@ -74,6 +79,7 @@ def run_script(
         arguments: ``sys.argv[1:]`` of the script.
         folder: where ``EntryScript().output_dir`` (``output``), ``log_dir`` (``logs``) and the working folder (``work``) are made,
             and stay; else they are temporary.
+        models: what ``Model.get_model_path(name)`` finds, as version 1: name -> file or folder.
         **settings: further settings of a run, such as ``format`` or ``append_row_dataframe_header``.
 
     Raises:
@@ -85,7 +91,7 @@ def run_script(
         (['a.png: 7'], 0)
     """
     values = settings_values(script, inputs, mini_batch_size, arguments, environment_variables, settings)
-    with prepared(values, items, keys, folder) as trial:
+    with prepared(values, items, keys, folder, models) as trial:
         process, header = trial.process, trial.settings.append_row_dataframe_header
         process.load()
         process.init()
@@ -119,7 +125,11 @@ def settings_values(
 
 @contextmanager
 def prepared(
-    values: dict[str, Any], items: Items | pd.DataFrame | None, keys: Mapping[str, Any] | None, folder: str | os.PathLike[str] | None
+    values: dict[str, Any],
+    items: Items | pd.DataFrame | None,
+    keys: Mapping[str, Any] | None,
+    folder: str | os.PathLike[str] | None,
+    models: Models | None = None,
 ) -> Iterator[Trial]:
     """This process as a worker process, with the mini-batches it will be given.
 
@@ -133,11 +143,12 @@ def prepared(
         room = Path(temporary if folder is None else folder).absolute()
         for name in ("output", "logs", "work"):
             (room / name).mkdir(parents=True, exist_ok=True)
-        with Foreground(_place(settings, script, room)) as process:
+        ask = None if models is None else stand_in(models, Path(temporary) / "models")
+        with Foreground(_place(settings, script, room, ask)) as process:
             yield Trial(process, batches, settings)
 
 
-def _place(settings: RunSettings, script: Path, room: Path) -> Place:
+def _place(settings: RunSettings, script: Path, room: Path, ask: Ask | None) -> Place:
     environment = {
         **os.environ,
         "AZUREML_RUN_ID": "test",
@@ -156,6 +167,7 @@ def _place(settings: RunSettings, script: Path, room: Path) -> Place:
         arguments=settings.arguments,
         environment=environment,
         level=settings.logging_level,
+        ask=ask,
     )
 
 

@@ -13,12 +13,11 @@ from typing import Any, Iterator, Optional
 
 from batchmill.worker.channel import NotTheWorker
 from batchmill.worker.entry_script import EntryScript
-from batchmill.worker.questions import Refusal, ask, in_run
+from batchmill.worker.questions import Refusal, ask, in_run, known
 
 MODELS = "azureml-models"
 ROOT_VARIABLE = "AML_APP_ROOT"
 
-_placed: dict[tuple[str, Optional[int]], str] = {}
 _placing = threading.Lock()
 
 
@@ -36,9 +35,10 @@ def model_path(name: str, version: Any = None) -> str:
     number = _number(version)
     if not in_run():
         return _outside(name, number)
-    known = _placed.get((name, number))
-    if known is not None and os.path.lexists(known):
-        return known
+    placed = known()
+    path: Optional[str] = placed.get((name, number))
+    if path is not None and os.path.lexists(path):
+        return path
     try:
         answer = ask({"kind": "model", "name": name, "version": number})
     except NotTheWorker:
@@ -49,7 +49,7 @@ def model_path(name: str, version: Any = None) -> str:
         ) from None
     with _placing:
         path = place(answer["folder"], answer["name"], answer["version"], EntryScript().working_dir)
-        _placed[(name, number)] = path
+        placed[(name, number)] = path
     return path
 
 
@@ -66,12 +66,12 @@ def place(source: str, name: str, version: int, below: str) -> str:
     """Link the files of a model, which lie in the folder ``source``, into its own folder below ``below``; returns its path."""
     target = os.path.join(below, MODELS, name, str(version))
     for file in files_below(source):
-        link = os.path.join(target, file)
+        path, link = os.path.join(source, file), os.path.join(target, file)
         os.makedirs(os.path.dirname(link), exist_ok=True)
-        try:
-            os.symlink(os.path.join(source, file), link)
-        except FileExistsError:
-            continue  # the script was here before, or a copy of it
+        if os.path.islink(link) and os.readlink(link) != path:
+            os.unlink(link)  # of an earlier use of this folder
+        if not os.path.lexists(link):  # else the script has put a file of its own there
+            os.symlink(path, link)
     return path_of(target)
 
 

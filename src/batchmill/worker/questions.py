@@ -17,6 +17,7 @@ from batchmill.worker.slots import PAUSED, PAUSED_IN, RUNNING_SINCE, WAITING_SIN
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
 _ask: Optional[Ask] = None
+_known: dict[Any, Any] = {}
 
 
 class Refusal(Exception):
@@ -30,9 +31,15 @@ class Refusal(Exception):
 
 def answer_with(ask: Optional[Ask]) -> Optional[Ask]:
     """Install what answers the questions of this process; returns what did so before. None: this process belongs to no run."""
-    global _ask
+    global _ask, _known
     before, _ask = _ask, ask
+    _known = {}
     return before
+
+
+def known() -> dict[Any, Any]:
+    """What this process remembers of answers; another run begins with nothing."""
+    return _known
 
 
 def in_run() -> bool:

@@ -11,6 +11,7 @@ import pytest
 from batchmill import EntryScript
 from batchmill.errors import EntryScriptError, InputError, SettingError
 from batchmill.testing import run_script
+from batchmill.workspace.exceptions import ModelNotFoundException
 
 SIZES = """
 import os
@@ -142,3 +143,39 @@ def test_wrong_use(tmp_path: Path, arguments: dict[str, object], kind: type[Exce
 def test_missing_script(tmp_path: Path) -> None:
     with pytest.raises(EntryScriptError, match="does not exist"):
         run_script(tmp_path / "none.py", ["x"])
+
+
+MODEL = """
+import os, pathlib
+from azureml.core.model import Model
+def init():
+    global path
+    path = Model.get_model_path("digits")
+def run(mini_batch):
+    return [f"{pathlib.Path(path).read_text()} {os.path.relpath(path, os.getcwd())}" for item in mini_batch]
+"""
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_models(tmp_path: Path, files: list[Path], kept: bool) -> None:
+    """Each test gets its own, also where the working folder stays."""
+    room = tmp_path / "room" if kept else None
+    for number in (1, 2):
+        model = tmp_path / f"made{number}" / "weights.txt"
+        model.parent.mkdir()
+        model.write_text(f"w{number}")
+        result = run_script(script(tmp_path, MODEL), files[:1], models={"digits": model}, folder=room)
+        assert result.rows == [f"w{number} azureml-models/digits/1/weights.txt"]
+    folder = run_script(script(tmp_path, MODEL), files[:1], models={"digits": tmp_path / "made2"})
+    assert folder.rows == ["w2 azureml-models/digits/1/made2/weights.txt"]
+
+
+def test_models_that_are_not_there(tmp_path: Path, files: list[Path]) -> None:
+    with pytest.raises(ModelNotFoundException, match=r"Model/Version digits/None not found in workspace\. In a test, models="):
+        run_script(script(tmp_path, MODEL), files, models={"other": files[0]})
+    with pytest.raises(ModelNotFoundException, match="Model digits not found in cache at"):
+        run_script(script(tmp_path, MODEL), files)
+    with pytest.raises(FileNotFoundError):
+        run_script(script(tmp_path, MODEL), files, models={"digits": tmp_path / "nothing"})
+    with pytest.raises(SettingError, match="In a test, models is"):
+        run_script(script(tmp_path, MODEL), files, models=["digits"])  # type: ignore[arg-type]

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from batchmill.worker import model_path as module
 from batchmill.worker.channel import NotTheWorker
 from batchmill.worker.entry_script import EntryScript
 from batchmill.worker.model_path import model_path, path_of, place
@@ -37,7 +36,6 @@ def write(folder: Path, names: list[str]) -> Path:
 
 @pytest.fixture(autouse=True)
 def _no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "_placed", {})
     monkeypatch.setattr(EntryScript(), "working_dir", str(tmp_path / "work"))
     monkeypatch.delenv("AML_APP_ROOT", raising=False)
     monkeypatch.chdir(write(tmp_path / "here", ["unrelated"]))
@@ -143,17 +141,28 @@ def test_files_that_a_script_put_beside_the_model_stay(tmp_path: Path) -> None:
 
 
 def test_a_child_of_the_worker_gets_what_the_worker_had_got(tmp_path: Path) -> None:
-    answer_with(Run(mnist=write(tmp_path / "cache", ["m"])))
+    run = Run(mnist=write(tmp_path / "cache", ["m"]))
+    in_child = False
+
+    def ask(question: dict[str, Any]) -> dict[str, Any]:
+        if in_child:
+            raise NotTheWorker
+        return run(question)
+
+    answer_with(ask)
     path = model_path("mnist")
-
-    def refuse(question: dict[str, Any]) -> dict[str, Any]:
-        raise NotTheWorker
-
-    answer_with(refuse)
+    in_child = True
     assert model_path("mnist") == path
     with pytest.raises(Refusal, match=r"child process.*init.*hand the path on") as refused:
         model_path("other")
     assert refused.value.kind == "WebserviceException"
+
+
+def test_another_run_gets_models_of_its_own(tmp_path: Path) -> None:
+    for number in (1, 2):
+        answer_with(Run(mnist=write(tmp_path / f"cache{number}", [f"m{number}"])))
+        EntryScript().working_dir = str(tmp_path / f"work{number}")
+        assert Path(model_path("mnist")).read_text() == f"m{number}"
 
 
 def test_no_file_no_path(tmp_path: Path) -> None:
