@@ -143,6 +143,8 @@ def test_all_datasets_are_a_mapping(ws: Workspace, store: Any) -> None:
     assert "a" in found
     assert "c" not in found
     assert isinstance(found["a"], FileDataset)
+    assert list(FileDataset.get_all(ws)) == ["a", "b"]
+    assert FileDataset.get_by_id(ws, FileDataset.get_by_name(ws, "a").id).name == "a"
     assert len(found) == 2
 
 

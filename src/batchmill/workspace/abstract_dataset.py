@@ -212,6 +212,25 @@ class AbstractDataset:
             self._saved_id = workspace.registry.save(KIND, self._definition.to_dict()).id
         return str(self.id)
 
+    @staticmethod
+    def get_by_name(workspace: Workspace, name: str, version: int | str = "latest", **_azure: Any) -> Any:
+        """As `Dataset.get_by_name`."""
+        from batchmill.workspace.dataset import Dataset
+
+        return Dataset.get_by_name(workspace, name, version)
+
+    @staticmethod
+    def get_by_id(workspace: Workspace, id: str, **_azure: Any) -> Any:
+        """As `Dataset.get_by_id`."""
+        from batchmill.workspace.dataset import Dataset
+
+        return Dataset.get_by_id(workspace, id)
+
+    @staticmethod
+    def get_all(workspace: Workspace) -> Mapping[str, Any]:
+        """As `Dataset.get_all`."""
+        return workspace.datasets
+
     def update(self, description: str | None = None, tags: Mapping[str, str] | None = None) -> Self:
         """Change description and tags of the registered dataset (None: keep); returns it.
 
