@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from batchmill.errors import EntryScriptError, SnapshotError
+from batchmill.storage.home import home_places
 
 FILE_LIMIT = 2_000
 BYTE_LIMIT = 300 << 20
@@ -59,8 +60,8 @@ def _may_define_run(tree: ast.Module) -> bool:
 def take_snapshot(script: Path, source: str | None, target: Path, leave_out: Iterable[Path] = ()) -> tuple[Path, Path]:
     """Copy the source folder; returns (script in the snapshot, the snapshot's root).
 
-    ``leave_out``: files and folders that are no part of the source although they lie in it: inputs, the output. A folder that holds
-    the script is the source all the same.
+    ``leave_out``: files and folders that are no part of the source although they lie in it: inputs, the output. The batchmill home
+    is none either. A folder that holds the script is the source all the same.
 
     Raises:
         SnapshotError: the folder is too large, or does not hold the script.
@@ -73,7 +74,7 @@ def take_snapshot(script: Path, source: str | None, target: Path, leave_out: Ite
             f"The entry script {script} does not lie in the source folder {root}.", cure="Choose another --source; nothing was started."
         )
     target.mkdir()
-    data = {Path(os.path.normpath(path.absolute())) for path in leave_out}
+    data = {Path(os.path.normpath(path.absolute())) for path in (*leave_out, *home_places())}
     files = _files(root, script, {target, *(path for path in data if not script.is_relative_to(path))})
     for path in files:
         copy = target / path.relative_to(root)

@@ -29,6 +29,27 @@ def test_inputs_and_output_beside_the_script_stay_where_they_are(tmp_path: Path)
     assert script == tmp_path / "snapshot/score.py"
 
 
+@pytest.mark.parametrize("home", ["src/.batchmill", "src"])
+def test_the_batchmill_home_is_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, home: str) -> None:
+    """It holds the key of the secrets, and closing a copied SQLite file would take this process's locks on it away."""
+    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / home))
+    write(
+        tmp_path,
+        "src/score.py",
+        "src/runs.py",
+        *(f"{home}/{name}" for name in ("secret.key", "workspace.sqlite-wal", "runs/1/ledger.sqlite")),
+    )
+    _, root = take_snapshot(tmp_path / "src/score.py", None, tmp_path / "snapshot")
+    assert copied(root) == ["runs.py", "score.py"]
+
+
+def test_a_script_of_the_batchmill_home_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
+    write(tmp_path, "home/runs/1/snapshot/score.py", "home/runs/1/snapshot/model.py")
+    _, root = take_snapshot(tmp_path / "home/runs/1/snapshot/score.py", None, tmp_path / "copy")
+    assert copied(root) == ["model.py", "score.py"]
+
+
 def test_a_folder_that_is_too_large_is_refused_with_the_cure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "FILE_LIMIT", 3)
     write(tmp_path, "src/score.py", *(f"src/{number}.txt" for number in range(3)))
