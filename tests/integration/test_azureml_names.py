@@ -41,7 +41,7 @@ def python(request: pytest.FixtureRequest) -> str:
 def run(python: str, code: str, folder: Path, **variables: str) -> str:
     """What a script prints that begins as one in a worker does, isolated from what is installed."""
     ended = subprocess.run(
-        [python, "-I", "-S", "-W", "error", "-c", START + textwrap.dedent(code)],
+        [python, "-B", "-I", "-S", "-W", "error", "-c", START + textwrap.dedent(code)],
         cwd=folder,
         env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
@@ -165,6 +165,11 @@ def test_where_everything_is_installed_the_names_are_the_classes_they_stand_for(
         assert Model(ws, "m").version == 1 and Model.Framework.ONNX == "Onnx"
         assert Model.get_model_path("m", _workspace=ws).endswith("azureml-models/m/1/m.txt")
         assert Environment("e").name == "e"
+        import azureml.core, importlib
+        for name, home in azureml.core._HOMES.items():
+            assert isinstance(getattr(importlib.import_module(home), name), type)
+            assert getattr(azureml.core, name).home == home
+        assert azureml.core.VERSION == azureml.core.__version__ == "1.61.0"
         print(type(model).__module__, Dataset.File is not None)
     """)
     environment = {**os.environ, "BATCHMILL_HOME": str(tmp_path / "home")}

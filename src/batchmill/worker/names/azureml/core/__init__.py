@@ -13,6 +13,8 @@ _HOMES = {
     "CondaDependencies": "batchmill.workspace.conda_dependencies",
     "ComputeTarget": "batchmill.workspace.compute",
     "Environment": "batchmill.workspace.environment",
+    "RunConfiguration": "batchmill.workspace.run_configuration",
+    "ScriptRunConfig": "batchmill.workspace.run_configuration",
 }
 
 
@@ -21,10 +23,14 @@ def __getattr__(name: str) -> object:
         from importlib import import_module
 
         return getattr(import_module("azureml.core." + _HERE[name]), name)
+    if name in ("VERSION", "__version__"):
+        from batchmill.workspace.conda_dependencies import SDK_VERSION
+
+        return SDK_VERSION
     if name in _HOMES:
         return Deferred(name, (), {}, home=_HOMES[name])
     raise AttributeError(f"module 'azureml.core' has no attribute {name!r} in a run; what a script needs there is listed in its reference.")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HERE, *_HOMES})
+    return sorted({*globals(), *_HERE, *_HOMES, "VERSION"})
