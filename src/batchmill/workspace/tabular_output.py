@@ -17,6 +17,7 @@ from batchmill.workspace.exceptions import UserErrorException
 if TYPE_CHECKING:
     import pandas as pd
 
+    from batchmill.data.table_slice import TableSlice
     from batchmill.workspace.file_dataset import FileDataset
     from batchmill.workspace.storage_datastore import StorageDatastore
     from batchmill.workspace.tabular_dataset import TabularDataset
@@ -98,15 +99,23 @@ def write_files(dataset: TabularDataset, form: str, separator: str | None) -> Fi
     datastore: Any = workspace.get_default_datastore()
     with _published(datastore, CONVERTED, show_progress=False) as (folder, where, _), dataset.open_rows() as rows:
         folder.mkdir(parents=True)
-        for number, piece in enumerate(rows.pieces()):
-            path = folder / f"part-{number:05d}.{form}"
-            if form == "csv":
-                piece.frame().to_csv(path, index=False, sep=separator or ",")
-            else:
-                from pyarrow import parquet
-
-                parquet.write_table(piece.arrow, path)
+        number, last = 0, None
+        for last in rows.pieces():
+            if last.rows:
+                _write_piece(last, folder / f"part-{number:05d}.{form}", separator)
+                number += 1
+        if last is not None and not number:  # the columns at least
+            _write_piece(last, folder / f"part-{number:05d}.{form}", separator)
     return FileDataset(Definition(FILE, (f"datastore://{datastore.name}/{_literal(where)}/*.{form}",)), workspace)
+
+
+def _write_piece(piece: TableSlice, path: Path, separator: str | None) -> None:
+    if separator is not None:
+        piece.frame().to_csv(path, index=False, sep=separator)
+        return
+    from pyarrow import parquet
+
+    parquet.write_table(piece.arrow, path)
 
 
 @contextmanager
