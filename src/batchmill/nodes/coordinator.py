@@ -126,8 +126,12 @@ class Coordinator:
 
     def _cancel(self) -> Ending:
         """The run was canceled before its work began; a resume plans it."""
+        return self._end_early(RunStatus.CANCELED)
+
+    def _end_early(self, status: RunStatus, cause: str | None = None) -> Ending:
+        """End the run before its work began; it can be resumed."""
         self._end_reserve()
-        ending = Ending(RunStatus.CANCELED, None, self.ledger.counts())
+        ending = Ending(status, cause, self.ledger.counts())
         (self.folder.path / "ballast").unlink(missing_ok=True)
         self.ledger.end(ending.status, ending.error, ending.counts)
         self.folder.cancel_request.unlink(missing_ok=True)
@@ -238,6 +242,8 @@ class Coordinator:
             return self._canceled
         try:
             taken = self._take_nodes()
+        except BatchmillError as error:  # the compute target was removed, or the registry is gone
+            return self._end_early(RunStatus.FAILED, error.line)
         except BaseException:
             self._end_reserve()
             self._let_go()
@@ -441,7 +447,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         coordinator.prepare()
     except BatchmillError as error:
-        _report(options.report, {"error": str(error), "class": type(error).__name__})
+        _report(options.report, {"error": error.message, "cure": error.cure, "class": type(error).__name__})
         return error.exit_code
     _report(options.report, {"planned": True})
     return EXIT_CODES.get(coordinator.carry_out().status, 1)

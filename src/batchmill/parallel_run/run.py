@@ -138,8 +138,16 @@ def start_coordinator(folder: RunFolder) -> int:
     told = json.loads(answer)
     if "error" in told:
         process.wait()
-        raise getattr(errors, told["class"], BatchmillError)(told["error"])
+        raise _refusal(told)
     return process.pid
+
+
+def _refusal(told: Mapping[str, Any]) -> BatchmillError:
+    """The error that the coordinator raised, from what it told of it."""
+    from batchmill.workspace import exceptions
+
+    kind: type[BatchmillError] = getattr(errors, told["class"], getattr(exceptions, told["class"], BatchmillError))
+    return kind(told["error"], cure=told["cure"])
 
 
 _CHILDREN: list[subprocess.Popen[bytes]] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
 
 POLL = 0.2  # seconds between looks while nodes are missing
+OUTAGE = 600.0  # seconds that a run in the queue bears a database that is out of reach
 
 
 class Lease:
@@ -75,7 +77,7 @@ class Lease:
             except RegistryError:
                 continue  # the run needs no database while it works; the next look may find it again
             if nodes is None:
-                return  # the compute target was removed: the run goes on with what it has
+                return  # the compute target was removed, or this process was silent for too long: the run goes on with what it has
             self._nodes = nodes
 
 
@@ -98,17 +100,16 @@ def acquire(
         UserErrorException: it never has so many nodes.
     """
     asset, size = check_compute(workspace, name, wanted)
-    pool = Pool(workspace.registry, asset.id)
-    lease = pool.request(run_id, wanted, Holder.me())
+    queued = _Queued(Pool(workspace.registry, asset.id), name, run_id, wanted)
     try:
-        nodes = _waited(pool, lease, name, stopped, announce)
+        nodes = queued.wait(stopped, announce)
     except BaseException:
-        if lease is not None:
-            pool.release(lease)
+        queued.leave()
         raise
-    if not nodes or lease is None:
+    if not nodes or queued.lease is None:
+        queued.leave()
         return None
-    return Lease(pool, lease, nodes, wanted, size)
+    return Lease(queued.pool, queued.lease, nodes, wanted, size)
 
 
 def check_compute(workspace: Workspace, name: str, wanted: int) -> tuple[Asset, VmSize | None]:
@@ -127,22 +128,50 @@ def check_compute(workspace: Workspace, name: str, wanted: int) -> tuple[Asset, 
     return asset, size_of(workspace, asset.definition)
 
 
-def _waited(pool: Pool, lease: str | None, name: str, stopped: Callable[[], bool], announce: Callable[[str], None]) -> list[int]:
-    """The first nodes of a lease; none where the wait was ended."""
-    told = False
-    while True:
-        nodes = None if lease is None else pool.refresh(lease)
-        if lease is None or nodes is None:
-            raise ComputeTargetException(missing(name))
-        if nodes:
-            return nodes
-        if stopped():
-            pool.release(lease)
-            return []
-        if not told:
-            announce(_why(pool, name))
-            told = True
-        time.sleep(POLL)
+class _Queued:
+    """A run in the queue of a compute target."""
+
+    def __init__(self, pool: Pool, name: str, run_id: str, wanted: int) -> None:
+        self.pool, self._name, self._run_id, self._wanted = pool, name, run_id, wanted
+        self.lease: str | None = None
+        self._reached = time.monotonic()
+
+    def wait(self, stopped: Callable[[], bool], announce: Callable[[str], None]) -> list[int]:
+        """The first nodes; none where the wait was ended. A database that is restarted meanwhile is waited for."""
+        self._request()
+        told = False
+        while True:
+            try:
+                nodes = self._look()
+                if nodes:
+                    return nodes
+                if not told:
+                    announce(_why(self.pool, self._name))
+                    told = True
+            except RegistryError:
+                if time.monotonic() - self._reached > OUTAGE:
+                    raise
+            if stopped():
+                return []
+            time.sleep(POLL)
+
+    def _request(self) -> None:
+        self.lease = self.pool.request(self._run_id, self._wanted, Holder.me())
+        if self.lease is None:
+            raise ComputeTargetException(missing(self._name))
+
+    def _look(self) -> list[int] | None:
+        nodes = None if self.lease is None else self.pool.refresh(self.lease)
+        self._reached = time.monotonic()
+        if nodes is None:  # removed; or given up by others, because this process was silent for too long: then it asks again
+            self._request()
+        return nodes
+
+    def leave(self) -> None:
+        """Ask no more; where the database is out of reach, others see it when this process has ended."""
+        if self.lease is not None:
+            with suppress(RegistryError):
+                self.pool.release(self.lease)
 
 
 def _why(pool: Pool, name: str) -> str:

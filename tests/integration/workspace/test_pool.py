@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from batchmill.errors import RegistryError
+from batchmill.workspace import pool_lease
 from batchmill.workspace.compute import AmlCompute, ComputeTarget
 from batchmill.workspace.exceptions import ComputeTargetException, UserErrorException
 from batchmill.workspace.holder import Holder
@@ -55,6 +57,38 @@ print("done", flush=True)
 @pytest.fixture
 def ws(database: str) -> Workspace:
     return Workspace.create("default", show_output=False)
+
+
+class Outage:
+    """A database that nobody can use for a while."""
+
+    def __init__(self, url: str, postgres: Callable[[str], None]) -> None:
+        self.url, self.postgres = url, postgres
+        self.file = Path(url.removeprefix("sqlite:///"))
+        self.name = url.rpartition("/")[2]
+
+    def begin(self) -> None:
+        if self.url.startswith("sqlite"):
+            self.file.rename(self.file.with_suffix(".away"))
+            self.file.mkdir()
+        else:
+            self.postgres(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS false")
+            self.postgres(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{self.name}'")
+
+    def end(self) -> None:
+        if self.url.startswith("sqlite"):
+            self.file.rmdir()
+            self.file.with_suffix(".away").rename(self.file)
+        else:
+            self.postgres(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS true")
+
+
+@pytest.fixture
+def outage(database: str, request: pytest.FixtureRequest) -> Outage:
+    def run(statement: str) -> None:
+        request.getfixturevalue("postgres").run(statement)
+
+    return Outage(database, run)
 
 
 def cpu(ws: Workspace, maximum: int, minimum: int = 0, idle: int = 1800) -> AmlCompute:
@@ -289,6 +323,47 @@ def test_a_removed_compute_target(ws: Workspace) -> None:
         target.get_status()
     lease.release()
     assert counts(cpu(ws, 1)) == (0, 0, 0)
+
+
+def test_a_run_that_others_gave_up_while_it_waited_asks_again(ws: Workspace) -> None:
+    target = cpu(ws, 1)
+    first = acquire(ws, "cpu", "run1", 1)
+    assert first is not None
+
+    def forgotten(_text: str) -> None:
+        pool = Pool(ws.registry, target.id)
+        view = pool.look()
+        assert view is not None
+        (lease,) = (lease for lease, run in view.runs.items() if run == "run2")
+        pool.release(lease)
+        first.release()
+
+    with acquire(ws, "cpu", "run2", 1, announce=forgotten) as lease:  # type: ignore[union-attr]
+        assert lease.nodes == (1,)
+
+
+def test_a_run_in_the_queue_bears_a_database_that_is_away_for_a_while(
+    ws: Workspace, outage: Outage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpu(ws, 1)
+    first = acquire(ws, "cpu", "run1", 1)
+    assert first is not None
+    waiting = iter([outage.begin])
+    looks = iter([lambda: None, lambda: None, outage.end, first.release])
+
+    def stopped() -> bool:
+        next(looks, lambda: None)()
+        return False
+
+    with acquire(ws, "cpu", "run2", 1, stopped=stopped, announce=lambda _text: next(waiting)()) as lease:  # type: ignore[union-attr]
+        assert lease.nodes == (1,)
+    outage.begin()
+    monkeypatch.setattr(pool_lease, "OUTAGE", -1.0)
+    try:
+        with pytest.raises(RegistryError):
+            acquire(ws, "cpu", "run3", 1)
+    finally:
+        outage.end()
 
 
 def test_a_holder_elsewhere_is_given_up_when_it_is_silent(ws: Workspace) -> None:
