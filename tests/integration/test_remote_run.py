@@ -111,3 +111,15 @@ def test_replay_merges_into_the_object(s3: Bucket, tmp_path: Path) -> None:
     (tmp_path / "src" / "score.py").write_text(SIZES)
     assert replay(folder, Silent()).counts.items.failed == 0
     assert read(f"{s3.url}/out/parallel_run_step.txt") == "".join(f"{n}.bin {n}\n" for n in range(6))
+
+
+def test_inputs_of_this_machine_and_of_a_store_in_one_run(s3: Bucket, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(4):
+        s3.put(f"in/{number}.bin", b"x" * number)
+        (tmp_path / "in" / f"local-{number}.bin").write_bytes(b"y" * number)
+    inputs = [str(tmp_path / "in"), f"{s3.url}/in/", str(tmp_path / "in/local-2.bin")]
+    folder = carry_out(tmp_path, SIZES, inputs=inputs, mini_batch_size=3, output=str(tmp_path / "out"))
+    assert Run(folder).status is RunStatus.COMPLETED, Run(folder).errors()
+    expected = [*(f"local-{n}.bin {n}" for n in range(4)), *(f"{n}.bin {n}" for n in range(4)), "local-2.bin 2"]
+    assert (tmp_path / "out" / "parallel_run_step.txt").read_text().splitlines() == expected

@@ -20,6 +20,7 @@ from batchmill.worker.slots import VOID
 if TYPE_CHECKING:
     from batchmill.nodes.node import Node
     from batchmill.storage.prefetch import Prefetcher
+    from batchmill.worker.plan_file import PlanFile
 
 TARGET = 0.1
 LONG = 0.2
@@ -43,7 +44,8 @@ class Feeder:
         self._asked = False
         self._alone: WorkerProcess | None = None
         self.cache_folder = _cache_folder(config, node.name)
-        self.inputs = 0
+        self.mounts: list[str | None] | None = None
+        """For each input the folder that what it holds is fetched into; None for those that lie on this machine."""
         self._ready: dict[int, dict[int, str]] = {}
         self._prefetcher: Prefetcher | None = None
         if config.remote:
@@ -54,7 +56,7 @@ class Feeder:
         from batchmill.worker.plan_file import PlanFile
 
         plan = PlanFile(str(self._config.plan_folder))
-        self.inputs = len(plan.header["inputs"])
+        self.mounts = mounts_of(plan, self.cache_folder)
         folder, room, patience = str(self.cache_folder), self._config.cache_bytes, self._config.retry_timeout
         self._prefetcher = Prefetcher(plan, folder, room, patience, PREFETCH_THREADS, wake=lambda: None, as_now=self._config.accept_changed)
 
@@ -287,6 +289,11 @@ def _cache_folder(config: NodeConfig, node: str) -> Path:
     from batchmill.storage.prefetch import choose_cache_folder
 
     return Path(choose_cache_folder(f"{config.run_id}-{config.epoch}-{node}", config.cache_bytes, on_disk))
+
+
+def mounts_of(plan: PlanFile, cache: Path) -> list[str | None]:
+    """The folder of each input below ``cache`` that the prefetcher fills; None for inputs of this machine, which stay where they are."""
+    return [str(cache / str(number)) if one["location"] != "local" else None for number, one in enumerate(plan.header["inputs"])]
 
 
 def known_failures(failures: Mapping[int, str]) -> dict[str, Sequence[str]]:

@@ -121,9 +121,6 @@ class Node:
 
     def _worker_config(self, name: str, slot: int, folders: dict[str, Path]) -> dict[str, Any]:
         config = self.config
-        mounts = None
-        if config.remote:
-            mounts = [str(self._feeder.cache_folder / str(number)) for number in range(self._feeder.inputs)]
         return {
             "parent": os.getpid(),
             "name": name,
@@ -131,7 +128,7 @@ class Node:
             "slots": str(config.run_folder / "slots" / f"epoch{config.epoch}"),
             "slot_count": self.slots.count,
             "plan": str(config.plan_folder),
-            "mounts": mounts,
+            "mounts": self._feeder.mounts,
             "accept_changed": config.accept_changed,
             "script": str(config.script),
             "source": str(config.source),

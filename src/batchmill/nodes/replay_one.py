@@ -14,7 +14,7 @@ from types import TracebackType
 
 from batchmill.errors import UsageError
 from batchmill.nodes.coordinator import Coordinator
-from batchmill.nodes.feeding import known_failures
+from batchmill.nodes.feeding import known_failures, mounts_of
 from batchmill.nodes.gpus import gpu_count
 from batchmill.nodes.node import worker_environment
 from batchmill.parallel_run.answers import answer_of
@@ -118,7 +118,7 @@ def _read(folder: RunFolder, config: NodeConfig, mini_batch: int, room: Path) ->
 
     arrived = threading.Event()
     cache = room / "cache"
-    plan = PlanFile(folder.plan, [str(cache / str(number)) for number in range(len(PlanFile(folder.plan).header["inputs"]))])
+    plan = PlanFile(folder.plan, mounts_of(PlanFile(folder.plan), cache))
     prefetcher = Prefetcher(PlanFile(folder.plan), cache, config.cache_bytes, config.retry_timeout, wake=arrived.set, as_now=True)
     prefetcher.want(mini_batch)
     while not (ready := prefetcher.ready()):  # ends in any case: every fetch has its own time limit
