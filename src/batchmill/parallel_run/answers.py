@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 from queue import SimpleQueue
@@ -16,6 +17,8 @@ Question = dict[str, Any]
 Answer = dict[str, Any]
 
 THREADS = 4
+PATIENCE = 4 * 3600.0
+"""Seconds for which a run that waits for an answer counts as moving."""
 
 
 class Answers:
@@ -31,6 +34,7 @@ class Answers:
         self._find = find
         self._bind = bind
         self._waiting: defaultdict[str, list[Asked]] = defaultdict(list)
+        self._since = 0.0
         self._questions: deque[tuple[str, Question]] = deque()
         self._found: SimpleQueue[tuple[str, Question, Answer]] = SimpleQueue()
         self._lock = threading.Lock()
@@ -41,8 +45,15 @@ class Answers:
         """Somebody waits for an answer."""
         return bool(self._waiting)
 
+    @property
+    def excusing(self) -> bool:
+        """Somebody waits, and an answer has come or a first question been asked not too long ago: nothing else can be expected to move."""
+        return self.pending and time.monotonic() - self._since < PATIENCE
+
     def ask(self, asked: Asked) -> None:
         """Begin to find the answer; never waits."""
+        if not self._waiting:
+            self._since = time.monotonic()
         key = json.dumps(asked.question, sort_keys=True)
         first = key not in self._waiting
         self._waiting[key].append(asked)
@@ -59,6 +70,7 @@ class Answers:
         told: list[tuple[Asked, Answer]] = []
         while not self._found.empty():
             key, question, answer = self._found.get()
+            self._since = time.monotonic()
             if self._bind is not None and "error" not in answer:
                 self._bind(question, answer)
             told += [(asked, answer) for asked in self._waiting.pop(key, ())]

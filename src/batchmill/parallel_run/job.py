@@ -171,10 +171,10 @@ class Job:
                 self._engine.answer(asked, answer)
 
     def _give_answers(self) -> None:
-        if self._answers.pending:
-            self._moved = time.monotonic()  # nobody can be expected to end a mini-batch meanwhile
-            for asked, answer in self._answers.ready():
-                self._engine.answer(asked, answer)
+        if self._answers.excusing:
+            self._moved = time.monotonic()
+        for asked, answer in self._answers.ready():
+            self._engine.answer(asked, answer)
 
     def _cause(self, error: BatchmillError | OSError) -> str:
         if isinstance(error, BatchmillError):

@@ -65,14 +65,24 @@ def _number(version: Any) -> Optional[int]:
 def place(source: str, name: str, version: int, below: str) -> str:
     """Link the files of a model, which lie in the folder ``source``, into its own folder below ``below``; returns its path."""
     target = os.path.join(below, MODELS, name, str(version))
-    for file in files_below(source):
-        path, link = os.path.join(source, file), os.path.join(target, file)
-        os.makedirs(os.path.dirname(link), exist_ok=True)
-        if os.path.islink(link) and os.readlink(link) != path:
-            os.unlink(link)  # of an earlier use of this folder
-        if not os.path.lexists(link):  # else the script has put a file of its own there
+    links = []
+    for folder, _, names in os.walk(source):
+        inside = os.path.join(target, os.path.relpath(folder, source)) if folder != source else target
+        if names:
+            os.makedirs(inside, exist_ok=True)
+        for name in names:
+            links.append(os.path.join(inside, name))
+            _link(os.path.join(folder, name), links[-1])
+    return _common(links, source)
+
+
+def _link(path: str, link: str) -> None:
+    try:
+        os.symlink(path, link)
+    except FileExistsError:
+        if os.path.islink(link) and os.readlink(link) != path:  # of an earlier use of this folder; a file is the script's own
+            os.unlink(link)
             os.symlink(path, link)
-    return path_of(target)
 
 
 def path_of(folder: str) -> str:
@@ -81,18 +91,20 @@ def path_of(folder: str) -> str:
     Raises:
         FileNotFoundError: there is no file.
     """
-    files = [os.path.join(folder, file) for file in files_below(folder)]
+    return _common(list(files_below(folder)), folder)
+
+
+def _common(files: list[str], folder: str) -> str:
     if not files:
         raise FileNotFoundError(f"Folder {folder} holds no file.")
     return os.path.commonpath(files)
 
 
 def files_below(folder: str) -> Iterator[str]:
-    """The paths of all files below a folder, relative to it, in order."""
-    for place_, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            yield os.path.relpath(os.path.join(place_, name), folder)
+    """The paths of all files below a folder."""
+    for place_, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.join(place_, name)
 
 
 def _outside(name: str, version: Optional[int]) -> str:

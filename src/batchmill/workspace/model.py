@@ -183,11 +183,7 @@ class Model(RegisteredModel, ModelServices):
         for asset in _find(workspace, name, tags, properties, all_versions=not latest):
             facts = asset.definition
             used = {facts["sample_input_dataset_id"], facts["sample_output_dataset_id"], *(one[1] for one in facts["datasets"])}
-            if (
-                run_id in (None, facts["run_id"])
-                and model_framework in (None, facts["model_framework"])
-                and (not dataset_id or dataset_id in used)
-            ):
+            if _made_by(asset, run_id, model_framework) and (not dataset_id or dataset_id in used):
                 found.append(from_asset(workspace, asset))
         return found
 
@@ -293,6 +289,10 @@ class Model(RegisteredModel, ModelServices):
         added = [[str(purpose), dataset.save(self.workspace)] for purpose, dataset in datasets]
         definition = {**self._asset.definition, "datasets": [*self._asset.definition["datasets"], *added]}
         self._asset = self.workspace.registry.update(self._asset, definition=definition)
+
+
+def _made_by(asset: Asset, run_id: str | None, framework: str | None) -> bool:
+    return run_id in (None, asset.definition["run_id"]) and framework in (None, asset.definition["model_framework"])
 
 
 def _find(ws: Workspace, name: str | None, tags: Filter, properties: Filter, *, all_versions: bool) -> builtins.list[Asset]:

@@ -97,6 +97,19 @@ def test_a_defect_becomes_a_refusal() -> None:
     assert answer_of(find, {})["error"] == {"class": "KeyError", "message": "KeyError: 'x'"}
 
 
+def test_waiting_is_an_excuse_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    gate = threading.Event()
+    answers = Answers(lambda question: {"waited": gate.wait(10)})
+    assert not answers.excusing
+    answers.ask(asked(0))
+    assert answers.excusing
+    monkeypatch.setattr("batchmill.parallel_run.answers.PATIENCE", 0.0)
+    assert not answers.excusing
+    assert answers.pending
+    gate.set()
+    gathered(answers, 1)
+
+
 @pytest.mark.parametrize("found_later", [True, False])
 def test_nobody_has_to_wait(found_later: bool) -> None:
     gate = threading.Event()

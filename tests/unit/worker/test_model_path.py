@@ -135,6 +135,8 @@ def test_files_that_a_script_put_beside_the_model_stay(tmp_path: Path) -> None:
     source = write(tmp_path / "cache", ["models/a", "models/b"])
     target = Path(place(str(source), "mnist", 1, str(tmp_path)))
     (target / "own").write_text("own")
+    (target.parent / "elsewhere").mkdir()
+    (target.parent / "elsewhere" / "own").write_text("own")
     assert place(str(source), "mnist", 1, str(tmp_path)) == str(target)
     assert sorted(path.name for path in target.iterdir()) == ["a", "b", "own"]
     assert sorted(path.name for path in (source / "models").iterdir()) == ["a", "b"]
