@@ -69,6 +69,16 @@ def test_a_new_workspace_has_two_stores(project: Project) -> None:
     assert "workspacefilestore" in ok(project, "datastore", "list", "--after", "workspaceblobstore")
 
 
+def test_a_store_of_a_newer_version_does_not_spoil_the_list(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    from batchmill.workspace.current import find_workspace
+
+    monkeypatch.setenv("BATCHMILL_HOME", str(project.home))
+    find_workspace("default").registry.put("datastore", "newer", {"type": "Tape"})
+    assert "newer  " in ok(project, "datastore", "list")
+    assert {one["name"]: one["datastore_type"] for one in json.loads(ok(project, "datastore", "list", "--json"))}["newer"] == "unknown"
+    assert "of the kind 'Tape'" in refused(project, "datastore", "show", "newer")
+
+
 def test_folders_come_and_go(project: Project) -> None:
     project.write({"data/a.txt": "a", "data/sub/b.txt": "b", "c.txt": "c"})
     ok(project, "datastore", "create", "local", "--local", "data", "--default")

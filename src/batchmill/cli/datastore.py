@@ -12,7 +12,9 @@ from batchmill.cli.tables import AfterOption, JsonOption, LimitOption, Workspace
 if TYPE_CHECKING:
     from batchmill.storage.transfer import Moved
     from batchmill.workspace.abstract_datastore import AbstractDatastore
+    from batchmill.workspace.asset import Asset
     from batchmill.workspace.storage_datastore import StorageDatastore
+    from batchmill.workspace.workspace import Workspace
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The name of the datastore.", show_default=False)]
 WHERE, MORE = "Where it lies (one of)", "More about the place"
@@ -109,10 +111,9 @@ def list_all(limit: LimitOption = 100, after: AfterOption = None, workspace: Wor
     """List the datastores, by name."""
     from batchmill.cli.tables import print_json, print_table, tell_more
     from batchmill.workspace.current import find_workspace
-    from batchmill.workspace.datastore import from_asset
 
     ws = find_workspace(workspace)
-    found = [from_asset(ws, asset) for asset in ws.registry.list("datastore", after=after, limit=limit)]
+    found = [_shown(ws, asset) for asset in ws.registry.list("datastore", after=after, limit=limit)]
     default = ws.default_datastore_name
     if as_json:
         print_json([datastore.as_dict() for datastore in found])
@@ -121,6 +122,18 @@ def list_all(limit: LimitOption = 100, after: AfterOption = None, workspace: Wor
     print_table(["name", "type", "place", "default"], rows)
     if found:
         tell_more(len(found), limit, found[-1].name)
+
+
+def _shown(ws: Workspace, asset: Asset) -> AbstractDatastore:
+    """One that a newer version registered is listed, too."""
+    from batchmill.workspace.abstract_datastore import AbstractDatastore
+    from batchmill.workspace.datastore import from_asset
+    from batchmill.workspace.exceptions import UserErrorException
+
+    try:
+        return from_asset(ws, asset)
+    except UserErrorException:
+        return AbstractDatastore(ws, asset)
 
 
 def show(name: NameArgument, workspace: WorkspaceOption = None, as_json: JsonOption = False) -> None:

@@ -25,6 +25,8 @@ from batchmill.storage.upload import PART, OutputFolder
 
 THREADS = 16
 LOCAL_THREADS = 4
+LARGE_AT_ONCE = 2
+"""Files in parts on their way to a store; each sends several parts at a time, of several megabytes each."""
 FEW = 64
 MOST_KNOWN = 100_000
 STREAM_CHUNK = 1024 * 1024
@@ -136,6 +138,7 @@ class _Sender(_Action):
         self._folder = OutputFolder(self._place, transfer.retry_timeout)
         self._store: Any = store_for(self._place, transfer.retry_timeout, upload=True)
         self._known = set() if transfer.overwrite or few else self._listed()
+        self._large = threading.Semaphore(LARGE_AT_ONCE)
         self._asks = not transfer.overwrite and (few or self._known is None)
 
     def _listed(self) -> set[str] | None:
@@ -157,7 +160,7 @@ class _Sender(_Action):
         if self._asks and self._folder.exists(file.name):
             return None
         if file.size > PART:
-            with _readable(file):
+            with self._large, _readable(file):
                 return self._folder.publish(file.path, file.name)
         with _readable(file), open(file.path, "rb") as opened:
             body = opened.read()

@@ -32,7 +32,7 @@ class AbstractDatastore:
     (``env:NAME``). Secrets are read when they are needed.
     """
 
-    datastore_type: ClassVar[str]
+    datastore_type: ClassVar[str] = "unknown"
     shown: ClassVar[tuple[str, ...]] = ()
     """The attributes that are printed, behind the name."""
     changeable: ClassVar[tuple[str, ...]] = ()

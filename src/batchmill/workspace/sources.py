@@ -198,17 +198,18 @@ def _connect_container(url: str, workspace: Workspace) -> None:
     from batchmill.storage.blob_url import parse_blob_url
     from batchmill.storage.connections import connect
     from batchmill.workspace.azure_datastore import AzureStorageDatastore
+    from batchmill.workspace.datastore import from_asset
 
     found = parse_blob_url(url)
     if found is None:
         return
-    for datastore in workspace.datastores.values():
-        if isinstance(datastore, AzureStorageDatastore) and (datastore.account_name, datastore.container_name) == (
-            found.account,
-            found.container,
-        ):
-            connect(found.key, datastore.connection)
-            return
+    place = {"account_name": found.account, "container_name": found.container}
+    for asset in workspace.registry.list("datastore", limit=None):
+        if place.items() <= asset.definition.items():
+            datastore = from_asset(workspace, asset)
+            if isinstance(datastore, AzureStorageDatastore):
+                connect(found.key, datastore.connection)
+                return
 
 
 def physical_definition(definition: Definition, workspace: Workspace | None) -> Definition:

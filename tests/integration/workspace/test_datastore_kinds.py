@@ -27,6 +27,7 @@ from batchmill.workspace.sources import physical
 from batchmill.workspace.sql_datastore import AzurePostgreSqlDatastore, SqlDatastore
 from batchmill.workspace.workspace import Workspace
 from tests import stores, used_secrets
+from tests.postgres import postgres_server
 
 KEYS = {"access_key_id": used_secrets.S3_ACCESS_KEY_ID, "secret_access_key": used_secrets.S3_SECRET_ACCESS_KEY}
 
@@ -454,6 +455,29 @@ def test_passwords_of_databases_are_apart(ws: Workspace) -> None:
     assert type(Datastore(ws, "apg")) is AzurePostgreSqlDatastore
     assert azure.engine_url.endswith("@server.postgres.database.azure.com:5432/d?sslmode=require")
     assert (azure.server_name, azure.database_name, azure.user_id, azure.port_number) == ("server", "d", "me", 5432)
+
+
+def test_a_postgresql_database_is_asked(ws: Workspace) -> None:
+    try:
+        with postgres_server() as server:
+            used_secrets.SECRETS.append(server.password)
+            place = {"server_name": "127.0.0.1", "database_name": "postgres", "user_id": "tester", "port_number": server.port}
+            with pytest.raises(UserErrorException, match=r"cannot be used: .*password authentication failed") as error:
+                Datastore.register_azure_postgre_sql(ws, "pg", user_password=used_secrets.DATABASE_PASSWORD, enforce_ssl=False, **place)
+            assert used_secrets.MARK not in str(error.value)
+            store = Datastore.register_azure_postgre_sql(ws, "pg", user_password=server.password, enforce_ssl=False, **place)
+            Datastore.register_sql_database(ws, "url", server.url("postgres"))
+            store.check()
+    except stores.StoreMissing as missing:
+        pytest.skip(f"NOT TESTED against PostgreSQL: {missing}")
+    assert Datastore(ws, "url").user_password == server.password
+    assert server.password not in str(Datastore(ws, "url"))
+
+
+def test_a_store_of_a_newer_version_is_listed_and_not_used(ws: Workspace) -> None:
+    ws.registry.put("datastore", "newer", {"type": "Tape", "secrets": {"key": "sealed:x"}})
+    with pytest.raises(UserErrorException, match="'newer' is of the kind 'Tape', which this version of Batchmill does not know"):
+        Datastore(ws, "newer")
 
 
 def test_a_database_that_does_not_answer_is_told_without_its_password(ws: Workspace) -> None:
