@@ -69,3 +69,23 @@ def test_a_compute_target_that_is_removed_while_a_run_waits(scored: Project, sta
     ended = scored.batchmill("resume", "second")
     assert ended.returncode == 0, ended.stderr
     assert scored.read("out2/parallel_run_step.txt") == REFERENCE
+
+
+def test_a_resumed_run_never_takes_another_environment_of_the_same_name(scored: Project, start: Start) -> None:
+    """A name that was removed begins anew with version 1."""
+    assert scored.batchmill("environment", "create", "own", "--variable", "MODE=first").returncode == 0
+    gate = scored.folder / "gate"
+    arguments = ["--input", "in", "--mini-batch-size", "5", "--workers", "1", "--environment", "own"]
+    first = start("run", "score.py", *arguments, "--output", "out", "--name", "first", GATE=str(gate))
+    until(lambda: shown(scored, "first").get("status") == "Running")
+    first.kill()
+    first.wait(30)
+    gate.touch()
+    assert scored.batchmill("environment", "remove", "own", "--yes").returncode == 0
+    assert scored.batchmill("environment", "create", "own", "--variable", "MODE=second").returncode == 0
+    ended = scored.batchmill("resume", "first")
+    assert ended.returncode == 2
+    assert ended.stderr == (
+        "Error: Version 1 of environment 'own', with which the run was begun, has been removed from workspace default. "
+        "Begin the run anew with another one.\n"
+    )

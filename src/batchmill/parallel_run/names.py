@@ -195,7 +195,7 @@ class Names:
             from batchmill.workspace.registered_environment import find_environment, split_name
 
             asset = find_environment(self.workspace, *split_name(self._settings.environment))
-            self._bound["environment"] = {"name": asset.name, "version": asset.version}
+            self._bound["environment"] = {"id": asset.id, "name": asset.name, "version": asset.version}
 
     def connect(self) -> None:
         """Make the connections of the places that the plan of the run refers to; a resumed run has its plan already."""
@@ -242,16 +242,20 @@ class Names:
         """The interpreter of the environment that the run names, built if need be; None: this one.
 
         Raises:
+            UserErrorException: it has been removed since the run began.
             EnvironmentBuildError: it cannot be built or used.
         """
         bound = self._bound["environment"]
         if bound is None:
             return None
+        from batchmill.workspace.environment import from_asset
         from batchmill.workspace.environment_preparation import prepare_environment
+        from batchmill.workspace.registered_environment import environment_of_id
 
-        named = f"{bound['name']}:{bound['version']}"
+        # A removed name may begin anew, so its version alone says too little.
+        environment = from_asset(self.workspace, environment_of_id(self.workspace, bound["id"], bound["name"], bound["version"]))
         policy = self._settings.environments
-        return prepare_environment(self.workspace, named, policy, needs_tables=needs_tables, announce=announce, folder=self._folder)
+        return prepare_environment(self.workspace, environment, policy, needs_tables=needs_tables, announce=announce, folder=self._folder)
 
     def fetch_models(self, announce: Callable[[str], None]) -> None:
         """Bring the models that the run names to this machine, before the clocks of the workers tick.

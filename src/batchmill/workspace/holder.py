@@ -10,6 +10,7 @@ from pathlib import Path
 
 SILENCE = timedelta(seconds=60)  # after which a holder elsewhere counts as dead
 BEAT = timedelta(seconds=15)  # how often a holder says that it lives
+PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +39,28 @@ def this_host() -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process began, in ticks since the machine did; None where it has ended."""
+    """When a process began, in ticks since the machine did (without /proc, as on macOS: in seconds since 1970); None where it has ended."""
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = (PROC / str(pid) / "stat").read_text()
     except OSError:
-        return None
+        return None if (PROC / "self" / "stat").exists() else _start_by_clock(pid)
     fields = text[text.rindex(")") + 2 :].split()  # the name before it may hold anything
     return None if fields[0] in "ZX" else fields[19]
 
 
+def _start_by_clock(pid: int) -> str | None:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.Error:
+        return None
+
+
 def _hidden(pid: int) -> bool:
     """Whether it is another user's process, on a machine that hides those."""
-    if Path(f"/proc/{pid}").exists():
+    if (PROC / str(pid)).exists():
         return False
     try:
         os.kill(pid, 0)

@@ -79,7 +79,9 @@ class Pool:
 
     def refresh(self, lease: str) -> list[int] | None:
         """The numbers of the nodes that a lease holds by now; says that its holder lives. None where the lease is gone."""
-        from batchmill.workspace.schema import pool_leases
+        from sqlalchemy import select
+
+        from batchmill.workspace.schema import assets, pool_leases
 
         with self._registry.database.read() as connection:
             view, now = self._view(connection, lock=False), self._now(connection)
@@ -88,7 +90,9 @@ class Pool:
             if mine and now - mine[0].seen < BEAT:
                 return view.held_by(lease)  # nothing is new: most looks are that cheap
         with self._registry.database.write() as connection:
-            # The heartbeat first: a holder that was silent for long but lives keeps its nodes while nobody else has taken them.
+            # First the compute target, as everybody locks it: who holds it may be about to remove this very lease.
+            connection.execute(select(assets.c.id).where(assets.c.id == self._id).with_for_update())
+            # The heartbeat before the look: a holder that was silent for long but lives keeps its nodes while nobody else has taken them.
             connection.execute(pool_leases.update().where(pool_leases.c.id == lease).values(heartbeat=self._now(connection)))
             view = self._settled(connection)
         return None if view is None else view.held_by(lease)

@@ -59,6 +59,21 @@ def find_environment(workspace: Workspace, name: str, version: str | int | None 
     raise UserErrorException(f"There is no environment '{name}' in workspace {workspace.name}.{hint}")
 
 
+def environment_of_id(workspace: Workspace, id: str, name: str, version: int) -> Asset:
+    """The environment with an asset id; ``name`` and ``version`` are what it was registered as.
+
+    Raises:
+        UserErrorException: it has been removed.
+    """
+    asset = workspace.registry.by_id(KIND, id)
+    if asset is None:
+        raise UserErrorException(
+            f"Version {version} of environment '{name}', with which the run was begun, has been removed from workspace {workspace.name}. "
+            "Begin the run anew with another one."
+        )
+    return asset
+
+
 def split_name(text: str) -> tuple[str, str | None]:
     """``NAME`` or ``NAME:VERSION`` -> (name, version)."""
     name, _, version = text.partition(":")

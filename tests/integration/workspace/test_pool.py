@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete, select
 
 from batchmill.errors import RegistryError
 from batchmill.workspace import pool_lease
@@ -22,6 +23,7 @@ from batchmill.workspace.exceptions import ComputeTargetException, UserErrorExce
 from batchmill.workspace.holder import Holder
 from batchmill.workspace.pool import Pool
 from batchmill.workspace.pool_lease import acquire
+from batchmill.workspace.schema import assets
 from batchmill.workspace.workspace import Workspace
 
 BOUND = 60.0
@@ -364,6 +366,32 @@ def test_a_run_in_the_queue_bears_a_database_that_is_away_for_a_while(
             acquire(ws, "cpu", "run3", 1)
     finally:
         outage.end()
+
+
+def test_a_heartbeat_and_the_removal_of_its_compute_target_do_not_wait_for_each_other(ws: Workspace, database: str) -> None:
+    if database.startswith("sqlite"):
+        pytest.skip("SQLite has one lock for all")
+    now = [datetime(2026, 1, 1, tzinfo=UTC)]
+    target = cpu(ws, 1)
+    pool = Pool(ws.registry, target.id, clock=lambda: now[0])
+    lease = pool.request("run1", 1, Holder.me())
+    assert lease is not None
+    now[0] += timedelta(seconds=30)  # the next look writes
+    found: list[object] = []
+    thread = threading.Thread(target=lambda: found.append(pool.refresh(lease)))
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ws.registry.database.write() as remover:
+        remover.execute(select(assets.c.id).where(assets.c.id == target.id).with_for_update())
+        thread.start()
+
+        def blocked() -> bool:
+            with ws.registry.database.read() as looker:
+                return bool(looker.exec_driver_sql(waiting).scalar_one())
+
+        until(blocked)
+        remover.execute(delete(assets).where(assets.c.id == target.id))
+    thread.join(BOUND)
+    assert found == [None]
 
 
 def test_a_holder_elsewhere_is_given_up_when_it_is_silent(ws: Workspace) -> None:
