@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from batchmill.workspace.dataset import Dataset
 from batchmill.workspace.datastore import Datastore
 from batchmill.workspace.exceptions import DatasetTimestampMissingError, DatasetValidationError, UserErrorException
 from batchmill.workspace.workspace import Workspace
+from tests.acceptance.conftest import until
 from tests.table_inputs import iris_csv
 
 
@@ -422,6 +425,29 @@ def test_partition_by_refuses(root: Path, store: Any, iris: Any) -> None:
     with pytest.raises(InputError, match="holds no rows to partition"):
         iris.take(0).partition_by(["species"], (store, "x"))
     assert not list((root / "x").iterdir())
+
+
+def test_a_killed_partition_by_leaves_nothing_half(root: Path, store: Any, ws: Workspace, tmp_path: Path) -> None:
+    write(root, {"t.csv": "k,v\n" + "".join(f"{n % 3000},{n}\n" for n in range(30_000))})
+    csv(store, "t.csv").register(ws, "t")
+    script = """
+from batchmill.workspace.workspace import Workspace
+ws = Workspace.get("team")
+ws.datasets["t"].partition_by("k", (ws.get_default_datastore(), "parts"), name="parts")
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
+    try:
+        until(lambda: process.poll() is not None or len(list((root / "parts").glob(".batchmill-write-*/*/*"))) > 100)
+        assert process.poll() is None, process.communicate()
+    finally:
+        process.kill()
+        process.communicate()
+    assert [path.name for path in (root / "parts").iterdir() if not path.name.startswith(".")] == []
+    assert "parts" not in ws.datasets
+    with pytest.raises(InputError, match="holds no files"):
+        csv(store, "parts", validate=False).to_pandas_dataframe()
+    made = ws.datasets["t"].partition_by("k", (store, "parts"), name="parts")
+    assert (made.version, len(made.to_pandas_dataframe())) == (1, 30_000)
 
 
 def test_rows_as_files(root: Path, store: Any, iris: Any) -> None:

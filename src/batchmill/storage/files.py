@@ -135,7 +135,7 @@ def fsync_folder(path: str | os.PathLike[str]) -> None:
 
 
 def fsync_tree(folder: str | os.PathLike[str]) -> None:
-    """Make all files below a folder durable, and the names of all of them: files first, then folders, the deepest first."""
+    """Make all files below a folder durable, and the names of all of them."""
 
     def sync(path: str) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -144,13 +144,16 @@ def fsync_tree(folder: str | os.PathLike[str]) -> None:
         finally:
             os.close(descriptor)
 
-    folders = []
+    files: list[str] = []
+    folders: list[str] = []
+    for at, _, names in os.walk(folder):
+        files.extend(os.path.join(at, name) for name in names)
+        folders.append(at)
     with ThreadPoolExecutor(SYNCED_AT_ONCE) as threads:
-        for at, _, names in os.walk(folder):
-            list(threads.map(sync, [os.path.join(at, name) for name in names]))
-            folders.append(at)
-    for at in reversed(folders):
-        fsync_folder(at)
+        for _ in threads.map(sync, files):
+            pass
+        for _ in threads.map(fsync_folder, folders):
+            pass
 
 
 def disk_is_full(error: BaseException, folder: str | os.PathLike[str]) -> bool:

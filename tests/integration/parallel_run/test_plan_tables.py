@@ -77,6 +77,25 @@ def test_k25_iris_as_a_dataset(tmp_path: Path, iris: Path) -> None:
     assert all(part.value.index.tolist() == list(range(part.items)) for part in by_rows)
 
 
+def test_k28_k29_k30_files_of_a_dataset(tmp_path: Path) -> None:
+    for name, text in {
+        "k28/a.csv": "x\n" + "12345\n" * 99,
+        "k29/a.csv": "x,y\n",
+        "k29/b.csv": "x,y\n1,2\n",
+        "k30/a.csv": 'x,y\n1,"a\nb"\n2,c\n' * 5,
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    (tmp_path / "k28/b.csv").write_bytes((tmp_path / "k28/a.csv").read_bytes())
+    assert Planned(tmp_path / "p1", dataset(tmp_path / "k28"), mini_batch_size="1000000").rows() == [99, 99]
+    k29 = Planned(tmp_path / "p2", dataset(tmp_path / "k29"))
+    assert k29.rows() == [0, 1]
+    assert k29.frame().to_dict("records") == [{"x": 1, "y": 2}]
+    k30 = Planned(tmp_path / "p3", dataset(tmp_path / "k30", options={"support_multi_line": True}), mini_batch_size="64")
+    assert len(k30.rows()) == 1
+    assert k30.frame().y[0] == "a\nb"
+
+
 def test_d2_take_skip_and_filter(tmp_path: Path, iris: Path) -> None:
     whole = Planned(tmp_path / "p0", dataset(iris)).frame()
     took = Planned(tmp_path / "p1", dataset(iris, operations=[{"op": "take", "count": 20}]), mini_batch_size="512")
