@@ -14,6 +14,7 @@ from batchmill.workspace.schema import asset_names, assets, insert_unless_there
 
 COLUMNS = [column for column in assets.c if column.name not in ("workspace_id", "newest")]
 CHUNK = 1000  # ids in one query
+LAST_VERSION = 2**31 - 1  # that a column of PostgreSQL holds
 FIELDS = [column.name for column in COLUMNS]
 
 
@@ -30,6 +31,8 @@ class AssetRows:
         return _first(connection, select(*COLUMNS).where(*self._named(kind), assets.c.name == name, assets.c.newest))
 
     def version(self, connection: Connection, kind: str, name: str, version: int) -> Asset | None:
+        if version > LAST_VERSION:
+            return None
         return _first(connection, select(*COLUMNS).where(*self._named(kind), assets.c.name == name, assets.c.version == version))
 
     def by_id(self, connection: Connection, kind: str, id: str) -> Asset | None:
@@ -101,6 +104,8 @@ class AssetRows:
 
     def remove(self, connection: Connection, kind: str, name: str, version: int | None) -> int:
         """Remove a version or all of a locked name; the highest that is left becomes the newest."""
+        if version is not None and version > LAST_VERSION:
+            return 0
         here = [*self._named(kind), assets.c.name == name]
         which = here if version is None else [*here, assets.c.version == version]
         removed = connection.execute(delete(assets).where(*which)).rowcount

@@ -79,14 +79,19 @@ class Catalog:
                 rows.append(connection, store)
         return WorkspaceRecord(**row._mapping), made
 
-    def change(self, record: WorkspaceRecord, details: dict[str, Any]) -> WorkspaceRecord:
-        """Replace the details of a workspace."""
+    def change(self, record: WorkspaceRecord, given: dict[str, Any]) -> WorkspaceRecord | None:
+        """Change the details that are given, keep the others as they are now; None where the workspace has been removed."""
+        from sqlalchemy import select
+
         from batchmill.workspace.schema import workspaces
 
-        now = datetime.now(UTC)
+        now, here = datetime.now(UTC), workspaces.c.id == record.id
         with self.database.write() as connection:
-            connection.execute(workspaces.update().where(workspaces.c.id == record.id).values(details=details, modified=now))
-        return replace(record, details=details, modified=now)
+            details = connection.execute(select(workspaces.c.details).where(here).with_for_update()).scalar()
+            if details is None:
+                return None
+            connection.execute(workspaces.update().where(here).values(details=details | given, modified=now))
+        return replace(record, details=details | given, modified=now)
 
     def remove(self, record: WorkspaceRecord) -> None:
         """Remove a workspace with all that is registered in it."""

@@ -195,16 +195,19 @@ class AmlCompute(ComputeTarget):
         Raises:
             ComputeTargetException: the bounds do not fit together, or it has been removed.
         """
-        self.refresh_state()
         given = {
             "min_nodes": whole_number(min_nodes, "min nodes count"),
             "max_nodes": whole_number(max_nodes, "max nodes count"),
             "idle_seconds": whole_number(idle_seconds_before_scaledown, "idle seconds before scaledown"),
         }
-        definition = self._asset.definition | {key: value for key, value in given.items() if value is not None}
-        check_bounds(definition["min_nodes"], definition["max_nodes"], definition["idle_seconds"])
+
+        def changed(definition: dict[str, Any]) -> dict[str, Any]:
+            bounds = definition | {key: value for key, value in given.items() if value is not None}
+            check_bounds(bounds["min_nodes"], bounds["max_nodes"], bounds["idle_seconds"])
+            return bounds
+
         try:
-            self._asset = self.workspace.registry.update(self._asset, definition=definition)
+            self._asset = self.workspace.registry.update(self._asset, definition=changed)
         except AssetNotFoundError:
             raise ComputeTargetException(missing(self.name)) from None
         Pool(self.workspace.registry, self._asset.id).settle()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -317,7 +318,7 @@ def pip_file(path: str | Path) -> list[str]:
     """The lines of a requirements file and of those it names."""
     from batchmill.workspace.pip_requirements import flattened
 
-    return flattened([f"-r {Path(path).absolute()}"], Path.cwd())
+    return flattened([f"-r {shlex.quote(str(Path(path).absolute()))}"], Path.cwd())
 
 
 def _with_packages(name: str, conda_specification: str | Path | None, pip_requirements: str | Path | None) -> Environment:

@@ -149,7 +149,8 @@ def flattened(lines: Iterable[str], base: Path, depth: int = 0) -> list[str]:
             if option == "--requirement":
                 found += _file_lines(value, base, depth)
             else:
-                found.append(f"{option} {_absolute(value, base)}" if option in OF_FILES else f"{option} {value}".rstrip())
+                value = _absolute(value, base) if option in OF_FILES else value
+                found.append(f"{option} {_quoted(value)}".rstrip())
     return found
 
 
@@ -218,6 +219,11 @@ def local_path(requirement: str) -> Path | None:
     if "://" in text:
         return None
     return Path(re.sub(r"\[[^]/]*\]$", "", text))
+
+
+def _quoted(value: str) -> str:
+    """An option's value as `_options` reads it back: the lines of an environment are read more than once."""
+    return shlex.quote(value) if re.search(r"[\s'\"\\]", value) else value
 
 
 def _absolute_requirement(line: str, base: Path) -> str:

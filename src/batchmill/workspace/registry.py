@@ -151,12 +151,14 @@ class Registry(RunIndex):
         self,
         asset: Asset,
         *,
-        definition: dict[str, Any] | None = None,
+        definition: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         description: str | None = None,
         tags: Labels | None = None,
         properties: Labels | None = None,
     ) -> Asset:
         """Change what is given, keep the rest; returns the asset as it is now.
+
+        ``definition`` as a function makes the new one of the one that is there, which nobody else changes meanwhile.
 
         Raises:
             AssetNotFoundError: it has been removed.
@@ -167,10 +169,11 @@ class Registry(RunIndex):
             old = self._rows.by_id(connection, asset.kind, asset.id)
             if old is None:
                 raise AssetNotFoundError(f"The {asset.kind} '{asset.name or asset.id}' has been removed from the workspace.")
+            changed = definition(old.definition) if callable(definition) else definition
             new = new_asset(
                 old.kind,
                 old.name,
-                old.definition if definition is None else definition,
+                old.definition if changed is None else changed,
                 old.description if description is None else description,
                 old.tags if tags is None else tags,
                 old.properties if properties is None else properties,

@@ -36,8 +36,10 @@ NOT_INHERITED = (
     "UV_CONSTRAINT",
     "UV_OVERRIDE",
     "UV_EXCLUDE",
+    "BATCHMILL_SECRET_KEY",
+    "BATCHMILL_DATABASE_URL",
 )
-"""What the launcher's own environment must not do to the one that is built."""
+"""What the launcher's own environment must not do to the one that is built, and what packages that build themselves must not see."""
 
 CREDENTIAL = "BATCHMILL_URL_CREDENTIAL_"
 """Variables with such names carry what stood in the URLs of requirements: uv reads them, its files and its words hold only the names."""
@@ -102,7 +104,7 @@ def call(words: Sequence[str | Path], folder: Path, log: IO[str], variables: Map
     """
     command = [str(word) for word in words]
     tool = Path(command[0]).name
-    log.write(f"$ {' '.join([tool, *command[1:]])}\n{text or ''}")
+    log.write(without_secrets(f"$ {' '.join([tool, *command[1:]])}\n{text or ''}", variables))
     log.flush()
     process = subprocess.Popen(
         [*_ends_with_its_parent(), *command],

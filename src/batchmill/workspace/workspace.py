@@ -268,10 +268,16 @@ class Workspace:
         allow_public_access_when_behind_vnet: bool | None = None,
         v1_legacy_mode: bool | None = None,
     ) -> dict[str, Any]:
-        """Change name for people, description and tags as far as they are given; returns the details."""
+        """Change name for people, description and tags as far as they are given; returns the details.
+
+        Raises:
+            WorkspaceException: it has been removed.
+        """
         given = {"friendlyName": friendly_name, "description": description, "tags": None if tags is None else dict(tags)}
-        details = self._record.details | {key: value for key, value in given.items() if value is not None}
-        self._record = self._catalog.change(self._record, details)
+        changed = self._catalog.change(self._record, {key: value for key, value in given.items() if value is not None})
+        if changed is None:
+            raise WorkspaceException(f"Workspace '{self.name}' has been removed.")
+        self._record = changed
         return self.get_details()
 
     def delete(self, delete_dependent_resources: bool = False, no_wait: bool = False) -> None:

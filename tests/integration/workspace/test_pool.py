@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import delete, select
@@ -23,6 +24,7 @@ from batchmill.workspace.exceptions import ComputeTargetException, UserErrorExce
 from batchmill.workspace.holder import Holder
 from batchmill.workspace.pool import Pool
 from batchmill.workspace.pool_lease import acquire
+from batchmill.workspace.registry import Registry
 from batchmill.workspace.schema import assets
 from batchmill.workspace.workspace import Workspace
 
@@ -305,6 +307,20 @@ def test_bounds_are_changed_while_runs_work(ws: Workspace) -> None:
     first.release()
     assert counts(target) == (1, 1, 0)
     lease.release()  # type: ignore[attr-defined]
+
+
+def test_changes_at_the_same_time_are_all_kept(ws: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = cpu(ws, 2)
+    others = iter([lambda: AmlCompute(ws, "cpu").update(max_nodes=9)])
+    before = Registry.update
+
+    def update(*arguments: Any, **given: Any) -> Any:
+        next(others, lambda: None)()
+        return before(*arguments, **given)
+
+    monkeypatch.setattr(Registry, "update", update)
+    target.update(min_nodes=1)
+    assert (target.scale_settings.minimum_node_count, target.scale_settings.maximum_node_count) == (1, 9)
 
 
 def test_a_removed_compute_target(ws: Workspace) -> None:

@@ -142,6 +142,13 @@ def test_numbers_of_removed_versions_are_not_given_again(registry: Registry) -> 
     assert registry.add("model", "m", {}).version == 1
 
 
+def test_a_version_that_no_database_can_hold(registry: Registry) -> None:
+    registry.add("model", "m", {})
+    assert registry.get("model", "m", 10**30) is None
+    assert registry.remove("model", "m", 10**30) == 0
+    assert registry.get("model", "m", 1) is not None
+
+
 def test_mapping_is_live(registry: Registry) -> None:
     view = registry.mapping("compute", lambda asset: f"<{asset.name}>")
     assert len(view) == 0

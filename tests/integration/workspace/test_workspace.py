@@ -88,6 +88,18 @@ def test_details() -> None:
     assert Workspace.get("team").tags == {"k": "v"}
 
 
+def test_changes_of_others_are_kept() -> None:
+    mine, theirs = Workspace.create("team", show_output=False), Workspace.get("team")
+    theirs.update(description="ours")
+    mine.update(tags={"a": "b"})
+    assert (mine.description, mine.tags) == ("ours", {"a": "b"})
+    assert (Workspace.get("team").description, Workspace.get("team").tags) == ("ours", {"a": "b"})
+    theirs.delete()
+    with pytest.raises(WorkspaceException) as removed:
+        mine.update(description="mine")
+    assert message(removed) == "Workspace 'team' has been removed."
+
+
 def test_list() -> None:
     ours = Workspace.create("a", subscription_id="s1", show_output=False)
     Workspace.create("b", subscription_id="s2", show_output=False)

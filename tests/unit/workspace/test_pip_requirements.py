@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from batchmill.workspace.environment import pip_file
 from batchmill.workspace.exceptions import UserErrorException
 from batchmill.workspace.pip_requirements import flattened, local_path, read_requirements
 
@@ -110,3 +111,15 @@ def test_what_is_brought_gives_way_to_what_is_asked() -> None:
 )
 def test_local_paths(line: str, path: str | None) -> None:
     assert local_path(line) == (None if path is None else Path(path))
+
+
+def test_paths_with_spaces_are_read_back_as_they_were(tmp_path: Path) -> None:
+    """The lines of an environment are read when it is made, when it is registered, and when it is built."""
+    folder = tmp_path / "my project"
+    folder.mkdir()
+    (folder / "one.txt").write_text("-f wheels\n-c limits.txt\n-e 'own package'\n--index-url=https://host/simple\nsix\n")
+    lines = pip_file(folder / "one.txt")
+    assert flattened(lines, Path("/")) == lines
+    found = read_requirements(lines, Path("/"))
+    assert (found.packages, found.constraints, found.editable) == (("six",), (f"{folder}/limits.txt",), (f"{folder}/own package",))
+    assert found.options == (("--find-links", f"{folder}/wheels"), ("--index-url", "https://host/simple"))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+from pathlib import Path
+
 import pytest
 
 from batchmill.workspace.conda_command import conda_cause
-from batchmill.workspace.uv_command import NOT_INHERITED, cause_of, tool_environment, without_secrets
+from batchmill.workspace.uv_command import NOT_INHERITED, call, cause_of, tool_environment, without_secrets
 
 NO_WHEEL = """error: No solution found when resolving dependencies
   cause: Because tensorflow==1.13.1 has no wheels with a matching Python ABI tag (e.g., `cp310`) and you require tensorflow==1.13.1, we can conclude that your requirements are unsatisfiable.
@@ -93,3 +97,19 @@ def test_the_launcher_does_not_leak_in(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_values_of_credential_variables_are_hidden() -> None:
     assert without_secrets("token s3cret and https://u:p@h", {"BATCHMILL_URL_CREDENTIAL_0": "s3cret"}) == "token *** and https://***@h"
+
+
+def test_what_a_tool_reads_and_is_called_with_is_logged_without_credentials(tmp_path: Path) -> None:
+    log = io.StringIO()
+    channel = "https://ada:t0ken@host/channel"
+    call([shutil.which("true") or "", "--channel", channel], tmp_path, log, {}, "--constraint https://ada:t0ken@host/limits.txt")
+    assert log.getvalue() == "$ true --channel https://***@host/channel\n--constraint https://***@host/limits.txt"
+
+
+def test_packages_that_build_themselves_see_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHMILL_SECRET_KEY", "a secret of this team")
+    monkeypatch.setenv("BATCHMILL_DATABASE_URL", "postgresql://ada:t0ken@host/team")
+    monkeypatch.setenv("SEEN", "yes")
+    said = call([shutil.which("env") or ""], tmp_path, io.StringIO(), {})
+    assert "SEEN=yes" in said
+    assert "BATCHMILL_" not in said
