@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.stores import PORTS_TRIED, StoreMissing, free_port
+from tests.used_secrets import MARK
 
 START_BOUND = 120.0
 USER = "tester"
@@ -24,7 +25,7 @@ USER = "tester"
 
 @dataclass
 class PostgresServer:
-    """A running server; the password is a new one each time, so that a leak of it is found."""
+    """A running server; the password is one of the suite's secrets, so that a leak of it is found (`tests.secret_check`)."""
 
     port: int
     password: str
@@ -85,7 +86,7 @@ def _started(programs: Path, folder: Path) -> Iterator[PostgresServer]:
         "stdin": subprocess.DEVNULL,
         "env": {"PATH": os.defpath, "HOME": str(folder), "LC_ALL": "C.UTF-8"},
     }
-    password = secrets.token_hex(12)
+    password = f"{MARK}{secrets.token_hex(6)}"
     (folder / "password").write_text(password)
     (folder / "password").chmod(0o644)
     data = str(folder / "data")
