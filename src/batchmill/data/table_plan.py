@@ -147,14 +147,19 @@ def plan_table(
     header = scan_schemas(files, survey, options)
     header["cut"] = rule
     header["path_columns"] = path_columns(options, header["schemas"])
-    for column in header["schemas"][0]["columns"]:
-        if column["name"] in (options.partitioned or {}).get("json", ()):  # Python values, written as JSON text
-            column["type"] = "json"
+    _mark_json(header, options)
     choose_types(header, files, survey, options)
     header["operations"] = [dict(one) for one in operations]
     header["joined"] = joined
     _check_operations(header)
     return TablePlan(header, rule, amount, files, options, rows, whole and not rows)
+
+
+def _mark_json(header: dict[str, Any], options: TableOptions) -> None:
+    """Python values that `partition_by` wrote as JSON text are Python values again."""
+    for column in header["schemas"][0]["columns"]:
+        if column["name"] in (options.partitioned or {}).get("json", ()):
+            column["type"] = "json"
 
 
 def _check_operations(header: dict[str, Any]) -> None:
