@@ -89,3 +89,13 @@ def test_a_resumed_run_never_takes_another_environment_of_the_same_name(scored: 
         "Error: Version 1 of environment 'own', with which the run was begun, has been removed from workspace default. "
         "Begin the run anew with another one.\n"
     )
+
+
+def test_a_trial_takes_no_more_of_the_machine_than_a_node_may(scored: Project) -> None:
+    assert scored.batchmill("compute", "create", "one", "--max-nodes", "1", "--vm-size", "STANDARD_D1_V2").returncode == 0
+    words = ["plan", "score.py", "--input", "in", "--mini-batch-size", "5", "--compute", "one"]
+    ended = scored.batchmill(*words, "--try", "4")
+    assert ended.returncode == 0, ended.stderr
+    assert "with 1 of 1 workers" in ended.stdout
+    refused = scored.batchmill(*words, "--output", "datastore://nowhere/out")
+    assert (refused.returncode, "nowhere" in refused.stderr) == (2, True)

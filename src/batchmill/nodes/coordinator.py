@@ -403,7 +403,7 @@ class Coordinator:
         return replace(self._unplanned_config(source), mini_batches=self.plan.mini_batches, remote=remote, cache_bytes=cache_bytes)
 
     def _unplanned_config(self, source: Path) -> NodeConfig:
-        size = self._lease.size if self._lease is not None else None
+        size = self._lease.size if self._lease is not None else self.names.size  # a trial holds no nodes
         return unplanned_config(
             self.folder,
             self.settings,

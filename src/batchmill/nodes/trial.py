@@ -77,6 +77,7 @@ def preview(settings: RunSettings, progress: Callable[[int], None] | None = None
     check_output_outside(settings)
     with _temporary_folder() as folder:
         names = Names(settings, Path.cwd(), None)
+        names.place(settings.output or "")
         workspace = str(names.workspace.name) if names_things(settings) else None
         write_description(folder, settings, script, str(folder.output_folder()), workspace)
         ledger = Ledger(folder.ledger, write=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from batchmill.settings import RunSettings
     from batchmill.workspace.asset import Asset
     from batchmill.workspace.environment_preparation import Interpreter
+    from batchmill.workspace.vm_sizes import VmSize
     from batchmill.workspace.workspace import Workspace
 
 DATASET, DATASTORE = "dataset:", "datastore://"
@@ -92,6 +93,8 @@ class Names:
         self._workspace_name = workspace or settings.workspace
         self._bound: dict[str, Any] = dict(EMPTY)
         self._ledger: Ledger | None = None
+        self.size: VmSize | None = None
+        """What a node of the compute target may use, once `bind` has looked at it; None where nothing bounds it."""
         find_with(self._connect)
 
     def _connect(self, key: str) -> str:
@@ -188,7 +191,7 @@ class Names:
         if self._settings.compute is not None:
             from batchmill.workspace.pool_lease import check_compute
 
-            check_compute(self.workspace, self._settings.compute, self._settings.nodes)
+            _, self.size = check_compute(self.workspace, self._settings.compute, self._settings.nodes)
 
     def _bind_environment(self) -> None:
         if self._settings.environment is not None and self._bound["environment"] is None:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from batchmill.workspace.database import database_url, open_database
+from batchmill.workspace.exceptions import WorkspaceException
 
 if TYPE_CHECKING:
     from batchmill.workspace.asset import Asset
@@ -79,8 +80,12 @@ class Catalog:
                 rows.append(connection, store)
         return WorkspaceRecord(**row._mapping), made
 
-    def change(self, record: WorkspaceRecord, given: dict[str, Any]) -> WorkspaceRecord | None:
-        """Change the details that are given, keep the others as they are now; None where the workspace has been removed."""
+    def change(self, record: WorkspaceRecord, given: dict[str, Any]) -> WorkspaceRecord:
+        """Change the details that are given, keep the others as they are now.
+
+        Raises:
+            WorkspaceException: the workspace has been removed.
+        """
         from sqlalchemy import select
 
         from batchmill.workspace.schema import workspaces
@@ -89,7 +94,7 @@ class Catalog:
         with self.database.write() as connection:
             details = connection.execute(select(workspaces.c.details).where(here).with_for_update()).scalar()
             if details is None:
-                return None
+                raise WorkspaceException(f"Workspace '{record.name}' has been removed.")
             connection.execute(workspaces.update().where(here).values(details=details | given, modified=now))
         return replace(record, details=details | given, modified=now)
 

@@ -212,6 +212,8 @@ class CondaDependencies:
     def shown(self) -> dict[str, Any]:
         """`as_dict` with the credentials of URLs hidden."""
         shown = self.as_dict()
+        if shown.get("channels"):
+            shown["channels"] = [hide_credentials(channel) for channel in shown["channels"]]
         for item in shown.get("dependencies") or []:
             if isinstance(item, dict):
                 item["pip"] = [hide_credentials(line) for line in item.get("pip") or []]
@@ -307,6 +309,9 @@ def _checked(content: Any, what: str) -> dict[str, Any]:
     dependencies = content.setdefault("dependencies", [])
     if dependencies is None:
         dependencies = content["dependencies"] = []
+    channels = content.get("channels") or []
+    if not isinstance(channels, list) or not all(isinstance(channel, str) for channel in channels):
+        raise UserErrorException(f"'channels' of {what[:1].lower()}{what[1:]} is no list of texts.")
     if not isinstance(dependencies, list):
         raise UserErrorException(f"'dependencies' of {what[:1].lower()}{what[1:]} is no list.")
     for item in dependencies:

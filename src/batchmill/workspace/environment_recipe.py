@@ -65,7 +65,7 @@ class Recipe:
             "platform": sysconfig.get_platform(),
             "python": self.python or list(this_python().minor),
             "conda": sorted(self.conda),
-            "channels": self.channels if self.conda else (),
+            "channels": [hide_credentials(channel) for channel in self.channels] if self.conda else (),
             "pip": {name: sorted(hide_credentials(line) for line in lines) for name, lines in shown.items()},
             "local": {str(path): content_digest(path, editable=str(path) in pip.editable) for path in pip.local_paths()},
             "tables": self.tables,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -93,6 +94,8 @@ def sealed_definition(environment: Environment, previous: dict[str, Any]) -> dic
     seal = _Sealer(previous)
     registry = values["docker"]["baseImageRegistry"]
     registry["password"] = seal.text(registry["password"])
+    if (python["condaDependencies"] or {}).get("channels"):
+        python["condaDependencies"]["channels"] = [seal.line(channel) for channel in python["condaDependencies"]["channels"]]
     for item in (python["condaDependencies"] or {}).get("dependencies") or []:
         if isinstance(item, dict):
             item["pip"] = [seal.line(line) for line in _complete(item.get("pip") or [])]
@@ -111,9 +114,8 @@ def opened(definition: dict[str, Any]) -> dict[str, Any]:
     registry = values["docker"]["baseImageRegistry"]
     if registry.get("password"):
         registry["password"] = Secret(registry["password"]).reveal()
-    for item in (values["python"]["condaDependencies"] or {}).get("dependencies") or []:
-        if isinstance(item, dict):
-            item["pip"] = [line if isinstance(line, str) else unseal(line["sealed"]) for line in item["pip"]]
+    for lines in _lines(values):
+        lines[:] = [line if isinstance(line, str) else unseal(line["sealed"]) for line in lines]
     return values
 
 
@@ -125,10 +127,19 @@ def shown_environment(asset: Asset) -> Environment:
 
     values = copy.deepcopy(asset.definition)
     values["docker"]["baseImageRegistry"]["password"] = None
-    for item in (values["python"]["condaDependencies"] or {}).get("dependencies") or []:
-        if isinstance(item, dict):
-            item["pip"] = [line if isinstance(line, str) else line["shown"] for line in item["pip"]]
+    for lines in _lines(values):
+        lines[:] = [line if isinstance(line, str) else line["shown"] for line in lines]
     return Environment.from_dict(values | {"name": asset.name, "version": asset.version})
+
+
+def _lines(definition: dict[str, Any]) -> Iterator[list[Any]]:
+    """The lists of a definition that may hold sealed lines: channels, and the pip section."""
+    packages = definition.get("python", {}).get("condaDependencies") or {}
+    if packages.get("channels"):
+        yield packages["channels"]
+    for item in packages.get("dependencies") or []:
+        if isinstance(item, dict):
+            yield item["pip"]
 
 
 def _complete(lines: list[str]) -> list[str]:
@@ -145,9 +156,8 @@ class _Sealer:
         self._known: dict[str, str] = {}
         password = previous.get("docker", {}).get("baseImageRegistry", {}).get("password")
         sealed = [password] if isinstance(password, str) and password.startswith(SEALED) else []
-        for item in (previous.get("python", {}).get("condaDependencies") or {}).get("dependencies") or []:
-            if isinstance(item, dict):
-                sealed += [line["sealed"] for line in item["pip"] if isinstance(line, dict)]
+        for lines in _lines(previous):
+            sealed += [line["sealed"] for line in lines if isinstance(line, dict)]
         for text in sealed:
             with suppress(SecretError):  # sealed with a key that is gone: what comes now is something new
                 self._known[unseal(text)] = text

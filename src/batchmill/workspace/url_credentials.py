@@ -15,19 +15,23 @@ from batchmill.errors import UsageError
 HIDDEN = "***"
 USER_INFO = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*)://(?P<info>[^/@\s'\"]+)@")
 SECRET_QUERY = re.compile(r"(?P<name>[?&](?:sig|token|access_token|password|key|secret)=)(?P<value>[^&\s'\"]+)", re.IGNORECASE)
+CHANNEL_TOKEN = re.compile(r"(?P<before>://[^/\s]+/t/)(?P<value>[^/\s'\"]+)")  # https://host/t/TOKEN/channel, as conda writes it
 REFERENCE = re.compile(r"\$\{(?P<name>[A-Za-z_]\w*)\}")
 ONLY_REFERENCES = re.compile(r"(?:\$\{[A-Za-z_]\w*\}|:)+")
 
 
 def credentials_in(text: str) -> list[str]:
-    """Every credential in a text: the user part of its URLs (but not the account name of an SSH address) and secret query values."""
+    """Every credential in a text: the user part of its URLs (but not the account name of an SSH address), secret query values and the
+    tokens of conda channels."""
     found = [match["info"] for match in USER_INFO.finditer(text) if _is_credential(match)]
-    return found + [match["value"] for match in SECRET_QUERY.finditer(text) if not ONLY_REFERENCES.fullmatch(match["value"])]
+    values = (match["value"] for pattern in (SECRET_QUERY, CHANNEL_TOKEN) for match in pattern.finditer(text))
+    return found + [value for value in values if not ONLY_REFERENCES.fullmatch(value)]
 
 
 def hide_credentials(text: str) -> str:
     """The text as it may be shown: ``https://***@host/simple``."""
     text = USER_INFO.sub(lambda match: f"{match['scheme']}://{HIDDEN}@" if _is_credential(match) else match[0], text)
+    text = CHANNEL_TOKEN.sub(lambda match: match[0] if ONLY_REFERENCES.fullmatch(match["value"]) else match["before"] + HIDDEN, text)
     return SECRET_QUERY.sub(lambda match: match[0] if ONLY_REFERENCES.fullmatch(match["value"]) else match["name"] + HIDDEN, text)
 
 

@@ -104,9 +104,10 @@ class Workspace:
         """Make a workspace with its two datastores; with ``exist_ok`` open it where it exists. What only Azure has is accepted.
 
         Raises:
-            WorkspaceException: the name is taken, or no name of a workspace.
+            WorkspaceException: the name is taken, or no name of a workspace; or its folder cannot be made.
         """
         _check_name(name)
+        _make_folders(home() / "workspaces" / name)  # first: a workspace without its folders is none
         details = {"sku": sku, "tags": dict(tags or {}), "friendlyName": friendly_name or name, "description": description}
         record, made = Catalog().make(
             name,
@@ -121,8 +122,6 @@ class Workspace:
                 f"Workspace '{name}' exists already. Open it with Workspace.get or exist_ok=True, or choose another name."
             )
         ws = Workspace.__new__(Workspace)._bind(record, auth)
-        for store in FIRST_STORES:
-            (ws.folder / store).mkdir(parents=True, exist_ok=True)
         if show_output:
             print(f"Workspace {name} {'has been created' if made else 'exists'}: {ws.folder}")  # noqa: T201 # Azure ML prints here
         return ws
@@ -274,10 +273,7 @@ class Workspace:
             WorkspaceException: it has been removed.
         """
         given = {"friendlyName": friendly_name, "description": description, "tags": None if tags is None else dict(tags)}
-        changed = self._catalog.change(self._record, {key: value for key, value in given.items() if value is not None})
-        if changed is None:
-            raise WorkspaceException(f"Workspace '{self.name}' has been removed.")
-        self._record = changed
+        self._record = self._catalog.change(self._record, {key: value for key, value in given.items() if value is not None})
         return self.get_details()
 
     def delete(self, delete_dependent_resources: bool = False, no_wait: bool = False) -> None:
@@ -377,6 +373,15 @@ def _check_name(name: str) -> None:
             f"A workspace cannot be called {name!r}: a name has 1 to 63 letters, digits, '-', '_' and '.', "
             "and begins with a letter or digit."
         )
+
+
+def _make_folders(folder: Path) -> None:
+    try:
+        for store in FIRST_STORES:
+            (folder / store).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        cure = "Set BATCHMILL_HOME to a folder that can be written."
+        raise WorkspaceException(f"The folder of workspace '{folder.name}', {folder}, cannot be made: {error.strerror}. {cure}") from None
 
 
 def _existing(catalog: Catalog, name: str) -> WorkspaceRecord:

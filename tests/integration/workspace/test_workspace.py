@@ -11,8 +11,11 @@ import pytest
 
 from batchmill.errors import BatchmillError
 from batchmill.workspace.current import find_workspace
+from batchmill.workspace.environment import Environment
 from batchmill.workspace.exceptions import UserErrorException, WorkspaceException
+from batchmill.workspace.registered_environment import shown_environment
 from batchmill.workspace.workspace import Workspace
+from tests.used_secrets import CLIENT_SECRET
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +64,18 @@ def test_a_taken_name() -> None:
 def test_names_that_are_none(name: str) -> None:
     with pytest.raises(WorkspaceException, match="A workspace cannot be called"):
         Workspace.create(name, show_output=False)
+
+
+def test_a_workspace_whose_folder_cannot_be_made_is_not_made(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(exist_ok=True)
+    (tmp_path / "home" / "workspaces").write_text("in the way")
+    with pytest.raises(WorkspaceException) as refused:
+        Workspace.create("team", show_output=False)
+    folder = tmp_path / "home" / "workspaces" / "team"
+    assert message(refused) == (
+        f"The folder of workspace 'team', {folder}, cannot be made: Not a directory. Set BATCHMILL_HOME to a folder that can be written."
+    )
+    assert Workspace.list() == {}
 
 
 def test_an_unknown_name() -> None:
@@ -246,3 +261,20 @@ def test_ten_processes_make_one_workspace() -> None:
     processes = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) for _ in range(5)]
     assert len({process.communicate(timeout=60)[0] for process in processes}) == 1
     assert len(Workspace.get("one").datastores) == 2
+
+
+def test_the_credentials_of_a_channel_are_sealed(tmp_path: Path) -> None:
+    ws = Workspace.create("team", show_output=False)
+    private = Environment("private")
+    assert private.python.conda_dependencies is not None
+    for channel in (f"https://ada:{CLIENT_SECRET}@host/one", f"https://host/t/{CLIENT_SECRET}/two"):
+        private.python.conda_dependencies.add_channel(channel)
+    kept = private.register(ws)
+    assert private.register(ws).version == "1", "the same stays the same"
+    assert kept.python.conda_dependencies is not None
+    assert list(kept.python.conda_dependencies.conda_channels) == list(private.python.conda_dependencies.conda_channels)
+    asset = ws.registry.get("environment", "private")
+    assert asset is not None
+    assert CLIENT_SECRET not in json.dumps(asset.definition)
+    assert "https://host/t/***/two" in repr(shown_environment(asset))
+    assert CLIENT_SECRET not in repr(shown_environment(asset)) + repr(kept)

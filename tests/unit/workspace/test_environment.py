@@ -145,6 +145,7 @@ def test_secrets_are_in_nothing_that_is_shown_or_saved(tmp_path: Path) -> None:
         pip_indexurl=f"https://user:{secret}@feed/simple", pip_packages=["six"]
     )
     environment.python.conda_dependencies.add_pip_package(f"lib @ https://{secret}@feed/lib.whl")
+    environment.python.conda_dependencies.add_channel(f"https://user:{secret}@feed/channel")
     environment.docker.base_image_registry = ContainerRegistry("registry", "user", secret)
     environment.save_to_directory(tmp_path / "saved")
     texts = [path.read_text() for path in (tmp_path / "saved").iterdir()]

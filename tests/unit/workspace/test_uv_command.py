@@ -112,4 +112,5 @@ def test_packages_that_build_themselves_see_no_secret(tmp_path: Path, monkeypatc
     monkeypatch.setenv("SEEN", "yes")
     said = call([shutil.which("env") or ""], tmp_path, io.StringIO(), {})
     assert "SEEN=yes" in said
-    assert "BATCHMILL_" not in said
+    assert "a secret of this team" not in said
+    assert "t0ken" not in said
