@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from tests.acceptance.conftest import REFERENCE, Start, shown, until
 from tests.conftest import Project
+from tests.packages import Gate
 
 
 @pytest.mark.parametrize(
@@ -99,3 +104,38 @@ def test_a_trial_takes_no_more_of_the_machine_than_a_node_may(scored: Project) -
     assert "with 1 of 1 workers" in ended.stdout
     refused = scored.batchmill(*words, "--output", "datastore://nowhere/out")
     assert (refused.returncode, "nowhere" in refused.stderr) == (2, True)
+
+
+def test_a_replay_waits_for_nodes_as_its_run_did(scored: Project, start: Start) -> None:
+    assert scored.batchmill("compute", "create", "one", "--max-nodes", "1").returncode == 0
+    scored.write({"in/bad.txt": "bad"})
+    arguments = ["--input", "in", "--mini-batch-size", "5", "--workers", "1", "--compute", "one"]
+    ended = scored.batchmill("run", "score.py", *arguments, "--error-threshold", "10", "--output", "out1", "--name", "first")
+    assert ended.returncode == 0, ended.stderr
+    gate = scored.folder / "gate"
+    second = start("run", "score.py", *arguments, "--output", "out2", "--name", "second", GATE=str(gate))
+    until(lambda: shown(scored, "second").get("status") == "Running")
+    scored.write({"score.py": scored.read("score.py").replace('startswith("bad")', 'startswith("worse")')})
+    replay = start("runs", "replay", "first")
+    assert replay.stderr is not None
+    assert "Waiting for a node of compute target one: 1 of 1 are busy with 1 run" in replay.stderr.readline()
+    assert replay.poll() is None
+    gate.touch()
+    assert second.wait(60) == 1, "its snapshot has the script that fails"
+    assert replay.wait(60) == 0
+    assert scored.read("out1/parallel_run_step.txt") == REFERENCE + "bad.txt: 3\n"
+    assert json.loads(scored.batchmill("compute", "show", "one", "--json").stdout)["status"]["nodeStateCounts"]["runningNodeCount"] == 0
+
+
+def test_whoever_leaves_a_detached_run_that_builds_is_told_that_it_goes_on(scored: Project, start: Start, tmp_path: Path) -> None:
+    gate = Gate(tmp_path)
+    scored.batchmill("environment", "create", "own", "--pip", str(gate.project))
+    leaving = start("run", "score.py", "--input", "in", "--environment", "own", "--output", "out", "--name", "own", "--detach")
+    until(lambda: gate.builds)
+    os.kill(leaving.pid, signal.SIGINT)
+    printed, said = leaving.communicate(timeout=60)
+    run = shown(scored, "own")
+    assert (leaving.returncode, printed, said) == (130, "", f"Run {run['id']} goes on. Stop it: batchmill runs cancel {run['id']}\n")
+    gate.open.write_text("succeed")
+    until(lambda: shown(scored, "own")["status"] == "Completed")
+    assert scored.read("out/parallel_run_step.txt") == REFERENCE

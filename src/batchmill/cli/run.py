@@ -30,13 +30,18 @@ def run(
     Exit codes: 0 completed, 1 failed, 2 wrong usage or input (nothing was started), 130 interrupted (resumable).
     """
     settings = parse_settings(values)
-    from batchmill.cli.foreground import carry_out, print_record
+    from batchmill.cli.foreground import INTERRUPTED, carry_out, print_record
+    from batchmill.cli.terminal import tell
     from batchmill.parallel_run.run import Run, create_run, start_coordinator
 
     folder = create_run(settings)
     if not detach:
         return carry_out(folder, quiet=quiet, as_json=as_json)
-    start_coordinator(folder)
+    try:
+        start_coordinator(folder)
+    except KeyboardInterrupt:
+        tell(f"Run {folder.id} goes on. Stop it: batchmill runs cancel {folder.id}")
+        return INTERRUPTED
     if as_json:
         print_record(Run(folder))
     else:

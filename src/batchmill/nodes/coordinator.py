@@ -142,9 +142,7 @@ class Coordinator:
     def _let_go(self) -> None:
         status = self.ledger.status
         self.names.record(self.folder, status if status.ended else RunStatus.INTERRUPTED)
-        if self._lease is not None:
-            with suppress(RegistryError):  # its nodes are free when this process ends
-                self._lease.release()
+        self.give_nodes_back()
         self.ledger.close()
         self.target.release()
         self.folder.unlock()
@@ -266,20 +264,31 @@ class Coordinator:
         """Wait for the first node of the compute target that the run names; False where the run was canceled meanwhile."""
         if self.settings.compute is None:
             return True
-        from batchmill.workspace.pool_lease import acquire
-
         self._put_status(RunStatus.QUEUED)
         self.names.record(self.folder, RunStatus.QUEUED)
-        self._lease = acquire(
-            self.names.workspace,
-            self.settings.compute,
-            self.folder.id,
-            self.settings.nodes,
-            stopped=self.folder.cancel_request.exists,
-            announce=self.progress.announce,
-        )
+        lease = self.hold_nodes()
         self._put_status(RunStatus.RUNNING)
-        return self._lease is not None
+        return lease is not None
+
+    def hold_nodes(self) -> Lease | None:
+        """At least one node of the compute target that the run names, held until `give_nodes_back`; None where the run names none, or was
+        canceled while it waited.
+
+        Raises:
+            ComputeTargetException: it has been removed.
+        """
+        from batchmill.workspace.pool_lease import acquire
+
+        if self.settings.compute is not None:
+            stopped, announce = self.folder.cancel_request.exists, self.progress.announce
+            target, nodes = self.settings.compute, self.settings.nodes
+            self._lease = acquire(self.names.workspace, target, self.folder.id, nodes, stopped=stopped, announce=announce)
+        return self._lease
+
+    def give_nodes_back(self) -> None:
+        if self._lease is not None:
+            with suppress(RegistryError):  # its nodes are free when this process ends
+                self._lease.release()
 
     def _put_status(self, status: RunStatus) -> None:
         with self.ledger.transaction():

@@ -72,6 +72,7 @@ class _Replay:
                 self._recover()
                 ending = self._replay()
             finally:
+                self.coordinator.give_nodes_back()
                 self.coordinator.target.release()
         finally:
             self.ledger.close()
@@ -174,12 +175,13 @@ class _Replay:
         coordinator.names.bind(self.ledger)
         coordinator.names.connect()
         coordinator.find_interpreter()
+        lease = coordinator.hold_nodes()
         config = replace(coordinator.node_config(self.scratch / "snapshot"), accept_changed=True)
         job = Job(
             self.folder,
             scratch,
             scheduler,
-            LocalEngine(config),
+            LocalEngine(config, granted=None if lease is None else lease.take_news()),
             None,
             None,
             coordinator.limits(config),
@@ -187,6 +189,7 @@ class _Replay:
             proven=False,
             item_name=item_name(plan),
             answers=self._answers(),
+            more_nodes=None if lease is None else lease.take_news,
         )
         return job.run()
 
