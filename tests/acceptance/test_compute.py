@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,12 @@ def test_getters_give_an_aml_compute(ws: Workspace) -> None:
         assert (opened.name, opened.type, opened.provisioning_state) == ("cpu-cluster", "AmlCompute", "Succeeded")
     assert "cpu-cluster" in ws.compute_targets
     assert [one.name for one in ComputeTarget.list(ws)] == ["cpu-cluster"]
+
+
+def test_a_compute_target_can_be_copied(ws: Workspace) -> None:
+    target = made(ws)
+    for copied in (copy.copy(target), copy.deepcopy(target)):
+        assert (type(copied), copied.name, copied.get_status().target_node_count) == (AmlCompute, "cpu-cluster", 0)
 
 
 def test_as_the_tutorial_makes_it(ws: Workspace, capsys: pytest.CaptureFixture[str]) -> None:

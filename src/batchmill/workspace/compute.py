@@ -26,8 +26,8 @@ class ComputeTarget:
 
     type = "AmlCompute"
 
-    def __new__(cls, workspace: Workspace, name: str) -> ComputeTarget:
-        return object.__new__(AmlCompute)
+    def __new__(cls, workspace: Workspace | None = None, name: str | None = None) -> ComputeTarget:
+        return object.__new__(AmlCompute)  # without arguments where a copy is made
 
     def __init__(self, workspace: Workspace, name: str) -> None:
         """Open a compute target.
