@@ -139,3 +139,14 @@ def test_whoever_leaves_a_detached_run_that_builds_is_told_that_it_goes_on(score
     gate.open.write_text("succeed")
     until(lambda: shown(scored, "own")["status"] == "Completed")
     assert scored.read("out/parallel_run_step.txt") == REFERENCE
+
+
+def test_one_mini_batch_is_replayed_with_the_variables_of_its_environment(scored: Project) -> None:
+    assert scored.batchmill("environment", "create", "own", "--variable", "MODE=fast", "--variable", "LEVEL=1").returncode == 0
+    scored.write({"mode.py": "import os\n\ndef run(batch):\n    return [os.environ['MODE'] + os.environ['LEVEL'] for _ in batch]\n"})
+    arguments = ["--input", "in", "--environment", "own", "--env", "LEVEL=2", "--output", "out"]
+    ended = scored.batchmill("run", "mode.py", *arguments)
+    assert ended.returncode == 0, ended.stderr
+    again = scored.batchmill("runs", "replay", "last", "--mini-batch", "0")
+    assert again.returncode == 0, again.stderr
+    assert set(again.stdout.split()) == {"fast2"} == set(scored.read("out/parallel_run_step.txt").split())

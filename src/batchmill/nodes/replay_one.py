@@ -71,6 +71,8 @@ class Replayed:
 def replay_one(folder: RunFolder, mini_batch: int, announce: Callable[[Slice], None]) -> Replayed:
     """Run one mini-batch of a planned run with the script as it is now; ``announce`` is called before the script is imported.
 
+    This process runs it, so of the environment that the run names only the variables count.
+
     Raises:
         UsageError: there is no such mini-batch, or the script cannot be used.
     """
@@ -84,7 +86,9 @@ def replay_one(folder: RunFolder, mini_batch: int, announce: Callable[[Slice], N
         room = Path(temporary)
         for name in ("output", "logs", "work"):
             (room / name).mkdir()
-        config = dataclasses.replace(coordinator.node_config(source), run_folder=room, output_dir=room / "output")
+        config = coordinator.node_config(source)
+        variables = {**coordinator.names.variables(), **config.environment}
+        config = dataclasses.replace(config, run_folder=room, output_dir=room / "output", environment=variables)
         replayed = Replayed(mini_batch)
         try:
             replayed.part = _read(folder, config, mini_batch, room)

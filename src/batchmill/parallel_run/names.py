@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from batchmill.parallel_run.run_folder import RunFolder
     from batchmill.settings import RunSettings
     from batchmill.workspace.asset import Asset
+    from batchmill.workspace.environment import Environment
     from batchmill.workspace.environment_preparation import Interpreter
     from batchmill.workspace.vm_sizes import VmSize
     from batchmill.workspace.workspace import Workspace
@@ -248,17 +249,32 @@ class Names:
             UserErrorException: it has been removed since the run began.
             EnvironmentBuildError: it cannot be built or used.
         """
+        environment = self._environment()
+        if environment is None:
+            return None
+        from batchmill.workspace.environment_preparation import prepare_environment
+
+        policy = self._settings.environments
+        return prepare_environment(self.workspace, environment, policy, needs_tables=needs_tables, announce=announce, folder=self._folder)
+
+    def _environment(self) -> Environment | None:
         bound = self._bound["environment"]
         if bound is None:
             return None
         from batchmill.workspace.environment import from_asset
-        from batchmill.workspace.environment_preparation import prepare_environment
         from batchmill.workspace.registered_environment import environment_of_id
 
         # A removed name may begin anew, so its version alone says too little.
-        environment = from_asset(self.workspace, environment_of_id(self.workspace, bound["id"], bound["name"], bound["version"]))
-        policy = self._settings.environments
-        return prepare_environment(self.workspace, environment, policy, needs_tables=needs_tables, announce=announce, folder=self._folder)
+        return from_asset(self.workspace, environment_of_id(self.workspace, bound["id"], bound["name"], bound["version"]))
+
+    def variables(self) -> dict[str, str]:
+        """The variables of the environment that the run names.
+
+        Raises:
+            UserErrorException: it has been removed since the run began.
+        """
+        environment = self._environment()
+        return {} if environment is None else dict(environment.environment_variables)
 
     def fetch_models(self, announce: Callable[[str], None]) -> None:
         """Bring the models that the run names to this machine, before the clocks of the workers tick.
