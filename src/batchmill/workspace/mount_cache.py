@@ -280,7 +280,7 @@ def _remove_links(told: Path) -> None:
 def _is_still(path: Path, place: dict[str, Any]) -> bool:
     """Whether what was mounted lies there, and not what somebody put there since (numbers of folders are given again)."""
     if path.is_symlink():
-        return os.readlink(path) == place["target"]
+        return bool(os.readlink(path) == place["target"])
     status = path.lstat()
     ours = path.name.startswith(PREFIX) or stat.S_IMODE(status.st_mode) == READ_ONLY_FOLDER
     return ours and [status.st_dev, status.st_ino] == place["inode"]
