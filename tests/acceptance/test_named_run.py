@@ -66,6 +66,7 @@ def test_everything_by_name(stocked: Project) -> None:
 
 
 REFUSED = [
+    ("--input dataset:letters --separator ;", "Setting 'separator' says how files are read, but dataset:letters says that itself."),
     ("--input dataset:leters", 'Cannot find dataset registered with name "leters"'),
     ("--input dataset:letters:9", 'Cannot find dataset registered with name "letters" (version: 9) in the workspace.'),
     ("--input datastore://nowhere/in", "nowhere"),

@@ -35,7 +35,7 @@ from batchmill.parallel_run.events import (
 )
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.memory import usable_memory
-from batchmill.parallel_run.names import Names, names_things
+from batchmill.parallel_run.names import Names, check_reading, names_things
 from batchmill.parallel_run.plan import PlanSummary, check_output_outside, make_plan
 from batchmill.parallel_run.run import write_description
 from batchmill.parallel_run.run_folder import RunFolder, home
@@ -74,6 +74,7 @@ def preview(settings: RunSettings, progress: Callable[[int], None] | None = None
     if not settings.inputs:
         raise InputError("No input was given.", cure="Name a folder, a file, a glob, @list.txt or a URL with --input; nothing was started.")
     script = check_script(settings.script)
+    check_reading(settings)
     check_output_outside(settings)
     with _temporary_folder() as folder:
         names = Names(settings, Path.cwd(), None)

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import UsageError
+from batchmill.errors import SettingError, UsageError
 from batchmill.records import RunStatus
 from batchmill.storage.connections import find_with
 from batchmill.storage.mirrors import VARIABLE as MIRRORS
@@ -31,6 +31,19 @@ if TYPE_CHECKING:
     from batchmill.workspace.vm_sizes import VmSize
     from batchmill.workspace.workspace import Workspace
 
+OF_READING = (
+    "format",
+    "include_hidden",
+    "partition_format",
+    "separator",
+    "header",
+    "encoding",
+    "infer_column_types",
+    "support_multi_line",
+    "empty_as_string",
+    "include_path",
+    "unparsable",
+)
 DATASET, DATASTORE = "dataset:", "datastore://"
 EMPTY: dict[str, Any] = {"workspace": None, "datasets": {}, "models": {}, "environment": None}
 
@@ -40,6 +53,24 @@ def names_things(settings: RunSettings) -> bool:
     places = [*settings.inputs, settings.output or ""]
     named = settings.workspace or settings.models or settings.environment or settings.compute
     return bool(named) or any(is_name(text) for text in places)
+
+
+def check_reading(settings: RunSettings) -> None:
+    """Refuse settings that say how files are read where all inputs are datasets, which say that themselves.
+
+    Raises:
+        SettingError: there is one.
+    """
+    if not settings.inputs or not all(text.startswith(DATASET) for text in settings.inputs):
+        return
+    given: dict[str, Any] = {"script": settings.script}
+    plain = type(settings)(**given)
+    for name in OF_READING:
+        if getattr(settings, name) != getattr(plain, name):
+            raise SettingError(
+                f"Setting '{name}' says how files are read, but {settings.inputs[0]} says that itself.",
+                cure="Leave it out, or register the dataset with it; nothing was started.",
+            )
 
 
 def is_name(text: str) -> bool:

@@ -15,7 +15,7 @@ from typing import Any
 from batchmill import errors
 from batchmill.errors import BatchmillError, RunBusyError, RunFailedError
 from batchmill.parallel_run.ledger import Ledger
-from batchmill.parallel_run.names import Names, as_text, bound_names, names_things
+from batchmill.parallel_run.names import Names, as_text, bound_names, check_reading, names_things
 from batchmill.parallel_run.run_folder import RunFolder, find_run
 from batchmill.parallel_run.snapshot import check_script
 from batchmill.records import Counts, DeadLetter, RunRecord, RunStatus
@@ -65,6 +65,7 @@ def create_run(settings: RunSettings) -> RunFolder:
             "No input was given.", cure="Name a folder, a file, a glob, @list.txt or a URL with --input; nothing was started."
         )
     script = check_script(settings.script)
+    check_reading(settings)
     from batchmill.parallel_run.plan import check_output_outside
 
     check_output_outside(settings)
