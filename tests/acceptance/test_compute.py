@@ -44,6 +44,7 @@ def test_k79_numbers_may_be_texts(ws: Workspace) -> None:
             {"min_nodes": 5, "max_nodes": 4},
             "Invalid provisioning configuration, max nodes count must be greater than or equal to min nodes count",
         ),
+        ({"max_nodes": 10**9}, "Invalid provisioning configuration, max nodes count must be less than or equal to 65000"),
         ({"min_nodes": -1}, "Invalid provisioning configuration, min nodes count must be greater than or equal to 0"),
         ({"max_nodes": "four"}, "Invalid provisioning configuration, max nodes count must be a whole number, not 'four'"),
         ({"max_nodes": 1.5}, "Invalid provisioning configuration, max nodes count must be a whole number, not 1.5"),

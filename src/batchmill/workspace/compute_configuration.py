@@ -10,6 +10,7 @@ from batchmill.workspace.exceptions import ComputeTargetException, UserErrorExce
 
 INVALID = "Invalid provisioning configuration"
 PRIORITIES = ("dedicated", "lowpriority")
+LARGEST = 65_000  # nodes; Azure's clusters end there, and each node that is there is a row
 RESERVED = ("amlcompute", "local", "containerinstance")
 NAME = re.compile(r"[A-Za-z0-9-]{2,16}")
 
@@ -104,6 +105,8 @@ def check_bounds(minimum: int, maximum: int | None, idle_seconds: int) -> None:
         raise ComputeTargetException(f"{INVALID}, max nodes count is mandatory")
     if maximum < 0:
         raise ComputeTargetException(f"{INVALID}, max nodes count must be greater than or equal to 0")
+    if maximum > LARGEST:
+        raise ComputeTargetException(f"{INVALID}, max nodes count must be less than or equal to {LARGEST}")
     if minimum < 0:
         raise ComputeTargetException(f"{INVALID}, min nodes count must be greater than or equal to 0")
     if maximum < minimum:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from batchmill.workspace.catalog import Catalog, WorkspaceRecord
 from batchmill.workspace.config_file import FILE, find_config, read_config, write_config
 from batchmill.workspace.exceptions import UserErrorException, WorkspaceException
 from batchmill.workspace.registry import Registry, new_asset
+from batchmill.workspace.workspace_folder import make_folder, remove_folder
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -107,7 +107,7 @@ class Workspace:
             WorkspaceException: the name is taken, or no name of a workspace; or its folder cannot be made.
         """
         _check_name(name)
-        _make_folders(home() / "workspaces" / name)  # first: a workspace without its folders is none
+        make_folder(home() / "workspaces" / name)  # first: a workspace without its folders is none
         details = {"sku": sku, "tags": dict(tags or {}), "friendlyName": friendly_name or name, "description": description}
         record, made = Catalog().make(
             name,
@@ -277,12 +277,13 @@ class Workspace:
         return self.get_details()
 
     def delete(self, delete_dependent_resources: bool = False, no_wait: bool = False) -> None:
-        """Remove the workspace: all that is registered in it, and its folder. Data elsewhere stays."""
+        """Remove the workspace: all that is registered in it, and its folder. Data elsewhere stays.
+
+        Raises:
+            WorkspaceException: its folder cannot be removed; the rest is.
+        """
         self._catalog.remove(self._record)
-        if self.folder.is_symlink():
-            self.folder.unlink()
-        elif self.folder.exists():
-            shutil.rmtree(self.folder)
+        remove_folder(self.folder)
 
     @property
     def datastores(self) -> Mapping[str, Datastore]:
@@ -373,15 +374,6 @@ def _check_name(name: str) -> None:
             f"A workspace cannot be called {name!r}: a name has 1 to 63 letters, digits, '-', '_' and '.', "
             "and begins with a letter or digit."
         )
-
-
-def _make_folders(folder: Path) -> None:
-    try:
-        for store in FIRST_STORES:
-            (folder / store).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        cure = "Set BATCHMILL_HOME to a folder that can be written."
-        raise WorkspaceException(f"The folder of workspace '{folder.name}', {folder}, cannot be made: {error.strerror}. {cure}") from None
 
 
 def _existing(catalog: Catalog, name: str) -> WorkspaceRecord:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -244,6 +245,18 @@ def test_removed_with_its_folder(tmp_path: Path) -> None:
     again = Workspace.create("team", show_output=False)
     assert again.id != ws.id
     assert again.registry.names("model") == []
+
+
+def test_a_folder_that_cannot_be_removed() -> None:
+    ws = Workspace.create("team", show_output=False)
+    shutil.rmtree(ws.folder)
+    ws.folder.write_text("no folder at all")
+    with pytest.raises(WorkspaceException) as refused:
+        ws.delete()
+    assert message(refused) == (
+        f"Workspace 'team' has been removed, but its folder {ws.folder} cannot be: Not a directory. Remove it by hand."
+    )
+    assert Workspace.list() == {}
 
 
 def test_a_folder_that_is_a_link_is_not_followed(tmp_path: Path) -> None:
