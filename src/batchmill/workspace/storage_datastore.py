@@ -67,6 +67,8 @@ class StorageDatastore(AbstractDatastore):
 
         place = self.place()
         relative = relative_path(path).rstrip("/")
+        if ".." in relative.split("/"):
+            raise UserErrorException(f"'{path}' leads out of datastore '{self.name}'. Write the path without '..'.")
         if not place.remote:
             return replace(place, path=os.path.join(place.path, relative) if relative else place.path)
         return replace(place, prefix=relative)

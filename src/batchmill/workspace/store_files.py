@@ -36,8 +36,8 @@ def _local_rows(root: str, prefix: str) -> Iterator[tuple[str, int]]:
     from batchmill.data.walk import FolderWalk, stat_file
 
     folder, _, start = prefix.rpartition("/")
-    if not os.path.isdir(os.path.join(root, folder)):
-        return
+    if (folder and {"", ".", ".."} & set(folder.split("/"))) or not os.path.isdir(os.path.join(root, folder)):
+        return  # no name below the root begins so
     if not start:
         yield from _walked(FolderWalk(os.fsencode(os.path.join(root, folder)), include_hidden=True), folder)
         return

@@ -242,6 +242,25 @@ def test_a_folder_of_this_machine(ws: Workspace, tmp_path: Path, monkeypatch: py
         Datastore.register_local_folder(ws, "other", "file", create_if_not_exists=True)
 
 
+@pytest.mark.parametrize("prefix", ["../", "../secret", "a/../../", "{outside}/", "{outside}/secret"])
+def test_nothing_outside_of_a_folder_is_listed_or_brought(ws: Workspace, tmp_path: Path, prefix: str) -> None:
+    (tmp_path / "store" / "a").mkdir(parents=True)
+    (tmp_path / "secret.txt").write_text("not yours")
+    store = Datastore.register_local_folder(ws, "folder", tmp_path / "store")
+    wanted = prefix.format(outside=tmp_path)
+    assert list(store.files(wanted)) == []
+    assert store.download(tmp_path / "into", wanted, show_progress=False) == 0
+
+
+def test_nothing_is_uploaded_outside_of_a_datastore(ws: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "x.txt").write_text("x")
+    store = Datastore.register_local_folder(ws, "folder", tmp_path / "store", create_if_not_exists=True)
+    with pytest.raises(UserErrorException, match=r"'a/\.\./\.\./outside' leads out of datastore 'folder'"):
+        store.upload(tmp_path / "source", "a/../../outside", show_progress=False)
+    assert not (tmp_path / "outside").exists()
+
+
 def test_every_workspace_has_two_stores(ws: Workspace, tmp_path: Path) -> None:
     blob, file = Datastore(ws), Datastore.get(ws, "workspacefilestore")
     assert (blob.name, type(blob), type(file)) == ("workspaceblobstore", AzureBlobDatastore, AzureFileDatastore)
