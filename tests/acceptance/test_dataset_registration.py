@@ -157,6 +157,18 @@ def test_names_of_the_command_line(ws: Workspace, store: Any) -> None:
     assert "(version: 7)" in refused(lambda: find_dataset(ws, "a:b:7"))
 
 
+def test_a_dataset_of_no_datastore_can_be_kept_in_several_workspaces(ws: Workspace, tmp_path: Path) -> None:
+    (tmp_path / "x.txt").write_text("x")
+    other = Workspace.create("other", show_output=False)
+    dataset = Dataset.File.from_files(str(tmp_path / "x.txt"))
+    here, there = dataset.save(ws), dataset.save(other)
+    assert here == dataset.save(ws)
+    assert Dataset.get_by_id(ws, here).to_path() == Dataset.get_by_id(other, there).to_path() == ["/x.txt"]
+    registered = dataset.register(ws, "one")
+    assert registered.register(other, "one").version == 1
+    assert Dataset.get_by_id(other, registered.save(other)).to_path() == ["/x.txt"]
+
+
 def test_a_dataset_belongs_to_the_workspace_of_its_datastores(ws: Workspace, store: Any) -> None:
     other = Workspace.create("other", show_output=False)
     dataset = Dataset.File.from_files((store, "old"))

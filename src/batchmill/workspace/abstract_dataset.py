@@ -204,13 +204,19 @@ class AbstractDataset:
         Raises:
             UserErrorException: the dataset lies in datastores of another workspace.
         """
-        if self._workspace is not None and self._workspace.id != workspace.id:
+        of_here = self._workspace is not None and self._workspace.id == workspace.id
+        if self._workspace is not None and not of_here and self._reads_datastores():
             raise UserErrorException(
                 f"The dataset reads from datastores of workspace {self._workspace.name} and cannot be kept in workspace {workspace.name}."
             )
-        if self.id is None:
-            self._saved_id = workspace.registry.save(KIND, self._definition.to_dict()).id
-        return str(self.id)
+        if self._asset is not None and of_here:
+            return self._asset.id
+        saved = workspace.registry.save(KIND, self._definition.to_dict()).id  # the same one for the same definition
+        self._saved_id = saved
+        return saved
+
+    def _reads_datastores(self) -> bool:
+        return any(source.startswith("datastore://") for source in self._definition.sources)
 
     @staticmethod
     def get_by_name(workspace: Workspace, name: str, version: int | str = "latest", **_azure: Any) -> Any:
