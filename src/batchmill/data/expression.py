@@ -144,6 +144,8 @@ class Expression:
 
     def isin(self, values: Iterable[Any]) -> Expression:
         """True where the value equals one of these."""
+        if isinstance(values, (str, bytes)):
+            raise InputError(f"isin takes a list of values, not the one text {values!r}.", cure="Put it into brackets: [...].")
         return Expression({"op": "isin", "left": self.tree, "of": [_as_tree(value) for value in values]})
 
     def is_null(self) -> Expression:
@@ -174,10 +176,9 @@ class Expression:
 def _as_tree(value: Any) -> Tree:
     if isinstance(value, Expression):
         return value.tree
-    if hasattr(value, "to_pydatetime"):
-        value = value.to_pydatetime()
-    elif hasattr(value, "item") and callable(value.item):
-        value = value.item()  # a scalar of numpy
+    value = _of_python(value)
+    if isinstance(value, datetime) and value != value:  # NaT of pandas
+        raise InputError(NOT_A_NUMBER.format(value))
     if isinstance(value, datetime):
         return {"datetime": value.isoformat()}
     if isinstance(value, date):
@@ -187,6 +188,17 @@ def _as_tree(value: Any) -> Tree:
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
     raise InputError(f"A filter cannot compare with a {type(value).__name__}.", cure="Use a text, a number, a truth value or a datetime.")
+
+
+def _of_python(value: Any) -> Any:
+    """A scalar of pandas or numpy as one of Python; a moment to the microsecond."""
+    if hasattr(value, "to_pydatetime"):
+        return value.to_pydatetime()
+    if hasattr(value, "item") and callable(value.item) and getattr(value, "ndim", 1) == 0:
+        if value.dtype.kind != "M":
+            return value.item()
+        return value.astype("datetime64[us]").item() if value == value else math.nan  # item() makes a bare number of nanoseconds
+    return value
 
 
 def _text(value: Any) -> str:

@@ -86,7 +86,21 @@ def test_and_and_or_of_python_are_refused() -> None:
         assert 1 < x < 3
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), [1]])
+@pytest.mark.parametrize("unit", ["ns", "us", "s", "D"])
+def test_a_moment_of_numpy_is_a_moment(unit: str) -> None:
+    moment = np.datetime64("2026-07-01").astype(f"datetime64[{unit}]")
+    assert (x > moment).tree["right"] == {"datetime": "2026-07-01T00:00:00"}
+    assert x.isin([moment]).evaluate({"x": datetime(2026, 7, 1)})
+
+
+def test_isin_takes_several_values() -> None:
+    with pytest.raises(InputError, match=r"isin takes a list of values, not the one text 'abc'"):
+        x.isin("abc")
+
+
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), object(), [1], np.array([1, 2]), np.array([1]), pd.NaT, np.datetime64("NaT"), pd.Series([1])]
+)
 def test_what_cannot_be_compared_with(value: Any) -> None:
     with pytest.raises(InputError, match="A filter cannot compare with"):
         x == value  # noqa: B015
