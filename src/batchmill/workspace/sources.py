@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ SCHEMES = frozenset(
 )
 SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 SIGNATURE = re.compile(r"(?i)[?&](sig|sv|se|sp)=")
-WHOLE = re.compile(r"^datastore://(?P<key>(?P<workspace>[^/:]+):[^/]+)(?:/|$)")
 INVALID = (
     "Invalid argument type for `path`. It can be single value or a list of: a URL (http(s)://, wasb(s)://, abfs(s)://, adl://, s3://, "
     "gs://), a DataPath, a DataReference, or a tuple of a datastore and a path (str). "
@@ -226,14 +224,3 @@ def connected(key: str, workspace: Workspace | None) -> str:
         UserErrorException: as `physical`.
     """
     return _file_datastore(key, workspace).connect()
-
-
-def connect_again(texts: Iterable[str], workspace: Workspace | None = None) -> None:
-    """Make the connections that the bases of an existing plan need (``datastore://WORKSPACE:NAME/...``), in a new process.
-
-    Raises:
-        UserErrorException: a datastore is gone.
-    """
-    for text in texts:
-        if WHOLE.match(text) or SCHEME.match(text):
-            physical(text, workspace)
