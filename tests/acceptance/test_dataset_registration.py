@@ -116,6 +116,10 @@ def test_tags_and_description(ws: Workspace, store: Any) -> None:
     assert dataset.update(tags={"only": "this"}).tags == {"only": "this"}
     found = Dataset.get_by_name(ws, "images")
     assert (found.description, found.tags, found.version) == ("new words", {"only": "this"}, 1)
+    one, other = Dataset.get_by_name(ws, "images"), Dataset.get_by_name(ws, "images")
+    one.add_tags({"mine": "1"})
+    assert other.add_tags({"yours": "2"}).tags == {"only": "this", "mine": "1", "yours": "2"}
+    assert one.remove_tags("mine").tags == {"only": "this", "yours": "2"}
     plain = Dataset.File.from_files((store, "old"))
     for call in (lambda: plain.add_tags({"a": "1"}), lambda: plain.remove_tags(["a"]), plain.update, plain.unregister_all_versions):
         assert "is not registered" in refused(call)

@@ -251,7 +251,7 @@ class AbstractDataset:
         Raises:
             UserErrorException: it is not registered, or not any more.
         """
-        return self._changed("add tags to", tags={**self.tags, **(tags or {})})
+        return self._changed("add tags to", tags=lambda there: {**there, **(tags or {})})
 
     def remove_tags(self, tags: Iterable[str] | None = None) -> Self:
         """Take tags away, by their names; returns the dataset.
@@ -260,7 +260,7 @@ class AbstractDataset:
             UserErrorException: it is not registered, or not any more.
         """
         gone = {tags} if isinstance(tags, str) else set(tags or ())
-        return self._changed("remove tags from", tags={key: value for key, value in self.tags.items() if key not in gone})
+        return self._changed("remove tags from", tags=lambda there: {key: there[key] for key in there if key not in gone})
 
     def unregister_all_versions(self) -> None:
         """Take all versions of the dataset's name out of the workspace; the data stays where it is.

@@ -248,8 +248,8 @@ class Model(RegisteredModel, ModelServices):
             "resource_configuration": Resources.of(resource_configuration),
         }
         given = {key: value for key, value in changes.items() if value is not None}
-        definition = {**self._asset.definition, **given} if given else None
-        self._asset = self.workspace.registry.update(self._asset, tags=tags, description=description, definition=definition)
+        changed = (lambda there: {**there, **given}) if given else None
+        self._asset = self.workspace.registry.update(self._asset, tags=tags, description=description, definition=changed)
 
     def add_tags(self, tags: Mapping[str, Any]) -> None:
         """Add tags; one that is there gets the new value."""
@@ -274,21 +274,26 @@ class Model(RegisteredModel, ModelServices):
         add_properties: Mapping[str, Any] | None = None,
     ) -> None:
         """`add_tags`, `remove_tags` and `add_properties` at once."""
-        newest = self.workspace.registry.by_id(KIND, self._asset.id) or self._asset
-        tags = {**newest.tags, **{str(key): str(value) for key, value in (add_tags or {}).items()}}
-        for key in remove_tags or ():
-            tags.pop(key, None)
+        gone = set(remove_tags or ())
         added = {str(key): str(value) for key, value in (add_properties or {}).items()}
-        for key, value in added.items():
-            if newest.properties.get(key, value) != value:
-                raise WebserviceException(f"Property '{key}' of model {self.id} is '{newest.properties[key]}' and cannot be changed.")
-        self._asset = self.workspace.registry.update(newest, tags=tags, properties={**newest.properties, **added})
+
+        def tags(there: dict[str, str]) -> dict[str, Any]:
+            return {key: value for key, value in {**there, **(add_tags or {})}.items() if key not in gone}
+
+        def properties(there: dict[str, str]) -> dict[str, str]:
+            for key, value in added.items():
+                if there.get(key, value) != value:
+                    raise WebserviceException(f"Property '{key}' of model {self.id} is '{there[key]}' and cannot be changed.")
+            return {**there, **added}
+
+        self._asset = self.workspace.registry.update(self._asset, tags=tags, properties=properties)
 
     def add_dataset_references(self, datasets: Iterable[tuple[str, Any]]) -> None:
         """Say which datasets it was made with: pairs of a purpose and a dataset."""
         added = [[str(purpose), dataset.save(self.workspace)] for purpose, dataset in datasets]
-        definition = {**self._asset.definition, "datasets": [*self._asset.definition["datasets"], *added]}
-        self._asset = self.workspace.registry.update(self._asset, definition=definition)
+        self._asset = self.workspace.registry.update(
+            self._asset, definition=lambda there: {**there, "datasets": [*there["datasets"], *added]}
+        )
 
 
 def _made_by(asset: Asset, run_id: str | None, framework: str | None) -> bool:

@@ -153,12 +153,12 @@ class Registry(RunIndex):
         *,
         definition: dict[str, Any] | Callable[[dict[str, Any]], dict[str, Any]] | None = None,
         description: str | None = None,
-        tags: Labels | None = None,
-        properties: Labels | None = None,
+        tags: Labels | Callable[[dict[str, str]], Labels] | None = None,
+        properties: Labels | Callable[[dict[str, str]], Labels] | None = None,
     ) -> Asset:
         """Change what is given, keep the rest; returns the asset as it is now.
 
-        ``definition`` as a function makes the new one of the one that is there, which nobody else changes meanwhile.
+        A function makes the new definition, tags or properties of those that are there, which nobody else changes meanwhile.
 
         Raises:
             AssetNotFoundError: it has been removed.
@@ -175,8 +175,8 @@ class Registry(RunIndex):
                 old.name,
                 old.definition if changed is None else changed,
                 old.description if description is None else description,
-                old.tags if tags is None else tags,
-                old.properties if properties is None else properties,
+                old.tags if tags is None else tags(dict(old.tags)) if callable(tags) else tags,
+                old.properties if properties is None else properties(dict(old.properties)) if callable(properties) else properties,
             )
             return self._rows.change(connection, old, _version(new, old.version))
 

@@ -253,8 +253,10 @@ def test_labels_change_and_properties_only_grow(each: Workspace) -> None:
     model.add_tags({"here": "1"})
     assert model.tags == {"only": "1", "from": "elsewhere", "here": "1"}
     rows = Dataset.File.from_files(each.folder / "models", validate=False)
+    other.add_dataset_references([("validation", rows)])
     model.add_dataset_references([("training", rows)])
-    assert [one.id for one in Model(each, "mnist").datasets["training"]] == [rows.id]
+    datasets = Model(each, "mnist").datasets
+    assert {purpose: [one.id for one in found] for purpose, found in datasets.items()} == {"validation": [rows.id], "training": [rows.id]}
 
 
 def test_downloads(ws: Workspace, tmp_path: Path) -> None:
