@@ -431,7 +431,7 @@ def test_named_inputs(store: Any) -> None:
     assert repr(mounted) == "DatasetConsumptionConfig(name='images', mode='mount', path_on_compute='/data')"
 
 
-@pytest.mark.parametrize("name", ["1st", "a-b", "", "a b", "ä", None, 3])
+@pytest.mark.parametrize("name", ["1st", "a-b", "", "a b", "a\n", "ä", None, 3])
 def test_input_names_that_may_not_be(store: Any, name: Any) -> None:
     with pytest.raises(UserErrorException) as caught:
         Dataset.File.from_files((store, "in")).as_named_input(name)

@@ -30,7 +30,7 @@ class DatasetConsumptionConfig:
     """
 
     def __init__(self, name: str, dataset: Any, mode: str = DIRECT, path_on_compute: str | None = None) -> None:
-        if not isinstance(name, str) or NAME.match(name) is None:
+        if not isinstance(name, str) or NAME.fullmatch(name) is None:
             raise UserErrorException(INVALID_NAME.format(name))
         if name.lower() in RESERVED:
             import logging

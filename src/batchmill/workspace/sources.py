@@ -24,6 +24,8 @@ DATASTORE = "datastore://"
 SCHEMES = frozenset(
     {"http", "https", "adl", "wasb", "wasbs", "abfs", "abfss", "s3", "s3a", "az", "azure", "gs", "gcs", "file", "datastore"}
 )
+WITH_CONTAINER = ("wasb", "wasbs", "abfs", "abfss")
+"""In their URLs the container stands in front of ``@``."""
 SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 SIGNATURE = re.compile(r"(?i)[?&](sig|sv|se|sp)=")
 INVALID = (
@@ -102,6 +104,10 @@ def _text(text: str) -> str:
     if SIGNATURE.search(text):
         raise UserErrorException(
             f"{INVALID}'{_shown(text)}' carries a SAS token: register the container as a datastore with it, and name that."
+        )
+    if "@" in text[match.end() :].partition("/")[0] and scheme not in (*WITH_CONTAINER, "http", "https"):
+        raise UserErrorException(
+            f"{INVALID}'{match[1]}://{text.partition('@')[2]}' was given with credentials in front of '@': register a datastore with them."
         )
     if scheme in ("http", "https") and ("?" in text or "@" in text):
         raise UserErrorException(f"{INVALID}'{_shown(text)}' is not a plain address: it has a user or a query.")
@@ -202,12 +208,10 @@ def _connect_container(url: str, workspace: Workspace) -> None:
     if found is None:
         return
     place = {"account_name": found.account, "container_name": found.container}
-    for asset in workspace.registry.list("datastore", limit=None):
-        if place.items() <= asset.definition.items():
-            datastore = from_asset(workspace, asset)
-            if isinstance(datastore, AzureStorageDatastore):
-                connect(found.key, datastore.connection)
-                return
+    assets = [asset for asset in workspace.registry.list("datastore", limit=None) if place.items() <= asset.definition.items()]
+    stores = [store for store in (from_asset(workspace, asset) for asset in assets) if isinstance(store, AzureStorageDatastore)]
+    if stores:  # one with credentials, if there is one
+        connect(found.key, min(stores, key=lambda store: store.read_only).connection)
 
 
 def physical_definition(definition: Definition, workspace: Workspace | None) -> Definition:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from batchmill.errors import SettingError
+from batchmill.storage.connections import connection_of
 from batchmill.workspace.data_path import DataPath
 from batchmill.workspace.datastore import Datastore
 from batchmill.workspace.exceptions import UserErrorException
@@ -56,6 +57,7 @@ INVALID = r"Invalid argument type for `path`\. It can be single value or a list 
         ("ftp://host/x", INVALID + ".*unknown scheme 'ftp'"),
         ("https://acc.blob.core.windows.net/c/x.csv?sv=2020&sig=abc", INVALID + ".*x.csv' carries a SAS token"),
         ("https://user:pass@host/x.csv", INVALID + ".*'https://host/x.csv' is not a plain address"),
+        ("s3://KEY:sig=SECRET@bucket/x", INVALID + ".*'s3://bucket/x' was given with credentials in front of '@'"),
         (("a", "b"), "Invalid tuple for path. Please make sure the tuple consists of a datastore and a path/SQL query"),
         ((), "Invalid tuple for path"),
         (DataPath(), INVALID),
@@ -126,3 +128,10 @@ def test_mirrors_of_the_environment_come_before_those_of_the_workspace(ws: Works
     monkeypatch.setenv("BATCHMILL_MIRRORS", "broken")
     with pytest.raises(SettingError, match="BATCHMILL_MIRRORS is not a JSON object"):
         physical(url, ws)
+
+
+def test_a_url_of_a_container_is_read_with_its_credentials(ws: Workspace) -> None:
+    for name, key in (("a_public", None), ("b_private", "c2VjcmV0c2VjcmV0")):
+        Datastore.register_azure_blob_container(ws, name, "photos", "teamaccount", account_key=key, skip_validation=True)
+    physical("https://teamaccount.blob.core.windows.net/photos/x", ws)
+    assert connection_of("teamaccount/photos").title == "datastore 'b_private'"
