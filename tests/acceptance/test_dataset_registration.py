@@ -104,7 +104,7 @@ def test_names_and_versions_that_are_not_there(ws: Workspace, store: Any) -> Non
         assert refused(lambda version=version: Dataset.get_by_name(ws, "images", version)) == text
     for version in (0, -1, 10**30):
         assert f"(version: {version}) in the workspace." in refused(lambda version=version: Dataset.get_by_name(ws, "images", version))
-    for name in ("", " ", "a/b", None, 3):
+    for name in ("", " ", "a/b", "a:1", "a:b:latest", "id:a", None, 3):
         assert "cannot be registered as" in refused(lambda name=name: Dataset.File.from_files((store, "old")).register(ws, name))
 
 

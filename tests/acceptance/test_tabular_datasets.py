@@ -467,6 +467,8 @@ def test_data_frames_are_registered(ws: Workspace, store: Any, root: Path) -> No
     assert (made.name, made.version, made.description, made.tags) == ("numbers", 1, "three", {"k": "v"})
     assert made.to_pandas_dataframe().n.tolist() == [1, 2, 3]
     assert Dataset.Tabular.register_pandas_dataframe(frame, (store, "frames"), "numbers", show_progress=False).version == 2
+    in_brackets = Dataset.Tabular.register_pandas_dataframe(frame, (store, "frames [1]"), "brackets", show_progress=False)
+    assert len(in_brackets.to_pandas_dataframe()) == len(frame)
     assert len(list((root / "frames").iterdir())) == 2
     with pytest.raises(UserErrorException, match="A pandas DataFrame is registered, not a list"):
         Dataset.Tabular.register_pandas_dataframe([1], (store, "frames"), "x")

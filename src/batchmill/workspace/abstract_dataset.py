@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
 
 KIND = "dataset"
+AMBIGUOUS = re.compile(r"^id:|:(?:\d+|latest)$")
+"""What `find_dataset` would take for an id, or for a version of another name."""
 OTHER_DEFINITION = (
     'There is already a dataset registered under name "{}". Specify `create_new_version=True` to register the dataset as a new version. '
     "To use the registered one instead, get it with `Dataset.get_by_name`."
@@ -181,8 +184,10 @@ class AbstractDataset:
         """
         from batchmill.errors import AssetExistsError
 
-        if not isinstance(name, str) or not name.strip() or "/" in name:
-            raise UserErrorException(f"A dataset cannot be registered as {name!r}: the name is a text without '/', and not empty.")
+        if not isinstance(name, str) or not name.strip() or "/" in name or AMBIGUOUS.search(name):
+            raise UserErrorException(
+                f"A dataset cannot be registered as {name!r}: the name is a text without '/', not empty, not like NAME:VERSION or id:ID."
+            )
         self.save(workspace)
         try:
             asset = workspace.registry.add(

@@ -119,7 +119,7 @@ def _matching(folder: Path, pattern: str) -> list[str]:
     from batchmill.data.listing import open_input
 
     try:
-        one = open_input(os.path.join(_literal(str(folder.absolute())), pattern))
+        one = open_input(os.path.join(literal(str(folder.absolute())), pattern))
     except InputError:
         found: list[str] = []
     else:
@@ -129,6 +129,6 @@ def _matching(folder: Path, pattern: str) -> list[str]:
     return found
 
 
-def _literal(path: str) -> str:
+def literal(path: str) -> str:
     """A path whose own wildcards mean themselves."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in path)

@@ -11,7 +11,7 @@ from batchmill.errors import BatchmillError
 from batchmill.workspace.data_path import DataPath, DataReference
 from batchmill.workspace.data_type import column_choices, header_word
 from batchmill.workspace.exceptions import DatasetValidationError, UserErrorException
-from batchmill.workspace.file_factory import INVALID_DATA, check_partition_format, check_sources, target_of
+from batchmill.workspace.file_factory import INVALID_DATA, check_partition_format, check_sources, literal, target_of
 from batchmill.workspace.tabular_dataset import TabularDataset
 
 if TYPE_CHECKING:
@@ -148,7 +148,9 @@ class TabularDatasetFactory:
         datastore, path = target_of(target)
         folder = "/".join(part for part in (path.strip("/"), str(uuid.uuid4()) if make_target_path_unique else "") if part)
         write_frame(dataframe, datastore, folder, row_group_size, show_progress=show_progress)
-        dataset = TabularDatasetFactory.from_parquet_files((datastore, f"{folder}/*.parquet" if folder else "*.parquet"), validate=False)
+        dataset = TabularDatasetFactory.from_parquet_files(
+            (datastore, f"{literal(folder)}/*.parquet" if folder else "*.parquet"), validate=False
+        )
         return dataset.register(datastore.workspace, name, description=description, tags=tags, create_new_version=True)
 
 
