@@ -72,6 +72,8 @@ class Mirrors:
             place = self._targets.get(segments[:length])
             if place is not None:
                 rest = segments[length:]
+                if ".." in rest:
+                    return None  # a mirror stands for what lies below it, and for nothing else
                 text = "/".join([place.rstrip("/"), *(map(quote, rest) if place.startswith("http") else rest)]) if rest else place
                 return f"{text}/" if slash and not text.endswith("/") else text
         return None

@@ -82,3 +82,10 @@ def test_a_broken_map_is_refused_in_one_line(text: str, words: str) -> None:
     with pytest.raises(SettingError, match=words) as error:
         Mirrors.parse(text)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("path", ["%2e%2e/secret", "a/%2E%2E/%2e%2e/secret", "../secret"])
+def test_nothing_leads_out_of_a_mirror(path: str) -> None:
+    mirrors = Mirrors({"https://example.org/data": "/mirror/data"})
+    assert mirrors.target("https://example.org/data/a") == "/mirror/data/a"
+    assert mirrors.target(f"https://example.org/data/{path}") is None
