@@ -16,6 +16,7 @@ import pytest
 from batchmill.data.listing import open_input, reaches
 from batchmill.errors import StoreError
 from batchmill.storage.files import open_binary
+from batchmill.storage import connections
 from batchmill.storage.location import parse_location
 from batchmill.storage.object_store import store_for
 from batchmill.storage.output_lock import OutputLock
@@ -336,6 +337,7 @@ def test_lists_hold_urls_of_one_datastore(ws: Workspace, container: Make, tmp_pa
         open_input(f"@{tmp_path / 'list.txt'}")
 
 
-def test_a_location_of_another_process_says_that_it_is_not_connected() -> None:
+def test_a_location_of_another_process_says_that_it_is_not_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connections, "_FINDERS", [])  # nobody in this process has opened a workspace
     with pytest.raises(StoreError, match="Datastore 'photos' of workspace 'nobody' is not connected"):
         parse_location("datastore://nobody:photos/x")

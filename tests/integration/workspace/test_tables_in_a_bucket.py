@@ -77,6 +77,7 @@ def test_without_the_datastore_nothing_is_read(store: Any, monkeypatch: pytest.M
     dataset = Dataset.Tabular.from_delimited_files((store, "in/*.csv"))
     physical = dataset.physical_definition()
     monkeypatch.setattr(connections, "_TABLE", {})
+    monkeypatch.setattr(connections, "_FINDERS", [])
     from batchmill.data.table_rows import open_rows
 
     with pytest.raises(StoreError, match="Datastore 'bucket' of workspace 'team' is not connected"), open_rows(physical):
