@@ -15,8 +15,8 @@ import pytest
 
 from batchmill.data.listing import open_input, reaches
 from batchmill.errors import StoreError
-from batchmill.storage.files import open_binary
 from batchmill.storage import connections
+from batchmill.storage.files import open_binary
 from batchmill.storage.location import parse_location
 from batchmill.storage.object_store import store_for
 from batchmill.storage.output_lock import OutputLock
