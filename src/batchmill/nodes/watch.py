@@ -110,7 +110,7 @@ def high_water(pid: int) -> int | None:
 
 
 def last_peak(sampled: int | None, account: int) -> int:
-    """Peak memory in bytes of a process that was killed: the last sample may be a second old, the kernel's account is exact.
+    """Peak memory in bytes of a process that was killed: the last sample may be a second old; the kernel's account is from its end.
 
     The account (``ru_maxrss``) also holds the size that this process had when it started that one, so it counts only beyond our own.
     """
