@@ -110,9 +110,10 @@ def high_water(pid: int) -> int | None:
 
 
 def last_peak(sampled: int | None, account: int) -> int:
-    """Peak memory in bytes of a process that was killed: the last sample may be a second old; the kernel's account is from its end.
+    """Peak memory in bytes of a process that was killed: the last sample may be a second old, the kernel's account is newer.
 
-    The account (``ru_maxrss``) also holds the size that this process had when it started that one, so it counts only beyond our own.
+    The account (``ru_maxrss``) also holds the size that this process had when it started that one, so it counts only beyond our own. Of
+    a process that the kernel killed for memory it may lack what was taken away before its end.
     """
     unit = 1 if sys.platform == "darwin" else 1024
     if sampled is not None and account <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
