@@ -96,7 +96,8 @@ class RunSettings(BaseModel):
     )
     output: Annotated[str | None, Flag(metavar="DIR", group=OUTPUT)] = Field(
         None,
-        description="The folder (or object-store URL, or datastore://NAME/PATH) of the results [default: a folder named after the run under the batchmill home].",
+        description="The folder (or object-store URL, or datastore://NAME/PATH) of the results "
+        "[default: a folder named after the run under the batchmill home].",
     )
     output_action: Annotated[Literal["append_row", "summary_only"], BeforeValidator(_lower), Flag(group=OUTPUT)] = Field(
         "append_row",
