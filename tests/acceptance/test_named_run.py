@@ -58,6 +58,7 @@ def test_everything_by_name(stocked: Project) -> None:
     assert stocked.read("results/monday/parallel_run_step.txt") == "".join(
         f"{name}: 3.0 {7 * size}\n" for size, name in enumerate("abcde", 1)
     )
+    assert "Model factor:1" in ended.stderr
     told = stocked.batchmill("runs", "show", "last").stdout
     for line in ("dataset       letters:1", "model         factor:1", "environment   batch-env:1"):
         assert line in told

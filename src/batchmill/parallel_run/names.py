@@ -314,8 +314,8 @@ class Names:
             BatchmillError: one cannot be fetched.
         """
         for text in self._settings.models:
-            announce(f"Model {text}")
             name, version = _named_version(text)
+            announce(f"Model {name}:{version or self._bound['models'][name]['version']}")
             self.answer({"kind": "model", "name": name, "version": version})
 
     # --- what workers ask ---------------------------------------------------------------------------------------------------------
