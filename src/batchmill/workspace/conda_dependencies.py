@@ -42,7 +42,6 @@ class CondaDependencies:
     ['pillow', 'numpy<3']
     """
 
-    DEFAULT_SDK_ORIGIN = "https://pypi.python.org/simple"
     PYTHON_PREFIX = "python"
 
     def __init__(self, conda_dependencies_file_path: str | Path | None = None, _underlying_structure: dict[str, Any] | None = None) -> None:
