@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from batchmill.nodes.process import WorkerProcess
 from batchmill.parallel_run.events import NodeConfig
+from batchmill.worker.process import peak_memory
 from batchmill.worker.slots import FINISHED, INIT, PHASE, READING, READING_SINCE, RUN, RUNNING, RUNNING_ITEMS, RUNNING_SINCE, SHUTDOWN
 
 if TYPE_CHECKING:
@@ -115,10 +115,8 @@ def last_peak(sampled: int | None, account: int) -> int:
     The account (``ru_maxrss``) also holds the size that this process had when it started that one, so it counts only beyond our own. Of
     a process that the kernel killed for memory it may lack what was taken away before its end.
     """
-    unit = 1 if sys.platform == "darwin" else 1024
-    if sampled is not None and account <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
-        return sampled
-    return max(sampled or 0, account * unit)
+    peak = account * (1 if sys.platform == "darwin" else 1024)
+    return peak if sampled is None or peak > peak_memory() else sampled
 
 
 def resident(pid: int) -> int:

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from typing import Any, Optional
+from typing import Any
 
 from batchmill.worker.channel import lift
 
@@ -56,7 +56,7 @@ def prepare_streams(level: str) -> None:
     logging.basicConfig(stream=sys.stderr, level=level, format="%(asctime)s|%(levelname)s|%(name)s|%(message)s")
 
 
-def peak_memory() -> Optional[int]:
+def peak_memory() -> int:
     """Peak resident memory of this process in bytes (VmHWM; the children and the parent are not in it)."""
     try:
         with open("/proc/self/status") as file:
