@@ -40,7 +40,7 @@ def _anchor(heading: str) -> str:
 
 
 def test_every_module_carries_a_noun_of_the_glossary() -> None:
-    rooms = ("storage", "data", "worker", "workspace", "parallel_run", "nodes", "testing")
+    rooms = ("storage", "data", "worker", "workspace", "parallel_run", "nodes", "pipeline", "testing")
     folder = ROOT / "src" / "batchmill"
     modules = {f"{room}.{path.stem}" for room in rooms for path in (folder / room).glob("*.py") if not path.stem.startswith("__")}
     rows = [line for line in (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
