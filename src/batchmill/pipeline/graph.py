@@ -97,7 +97,7 @@ Source: TypeAlias = "DatasetSource | PathSource | OutputSource | ParameterSource
 @dataclass(frozen=True, slots=True)
 class InputPort:
     """An input of a step. ``mode``: direct (the script gets the id of the dataset), mount, download, or upload (of a `PathSource`: a folder
-    to be filled). ``path_on_compute``: absolute as it is, relative below the working directory. ``side``: of a parallel run, not to be cut."""
+    to be filled). ``path_on_compute``: absolute as it is, relative below the working directory. ``side``: of a parallel run, not cut."""
 
     name: str
     source: Source
