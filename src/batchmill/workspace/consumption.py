@@ -88,7 +88,7 @@ class DatasetConsumptionConfig:
         Raises:
             UserErrorException: it is not a file dataset.
         """
-        return DatasetConsumptionConfig(self._name, self._dataset, MOUNT, path_on_compute)
+        return type(self)(self._name, self._dataset, MOUNT, path_on_compute)
 
     def as_download(self, path_on_compute: str | None = None) -> DatasetConsumptionConfig:
         """The same input as a folder with copies of its files; a dataset of exactly one file is that file.
@@ -96,11 +96,11 @@ class DatasetConsumptionConfig:
         Raises:
             UserErrorException: it is not a file dataset.
         """
-        return DatasetConsumptionConfig(self._name, self._dataset, DOWNLOAD, path_on_compute)
+        return type(self)(self._name, self._dataset, DOWNLOAD, path_on_compute)
 
     def as_hdfs(self) -> DatasetConsumptionConfig:
         """The same input for Spark, which reads files."""
-        return DatasetConsumptionConfig(self._name, self._dataset, HDFS)
+        return type(self)(self._name, self._dataset, HDFS)
 
     def _check_mode(self, dataset: AbstractDataset) -> None:
         from batchmill.data.definition import FILE

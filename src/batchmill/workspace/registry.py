@@ -15,7 +15,9 @@ from batchmill.errors import AssetExistsError, AssetNotFoundError
 from batchmill.workspace.asset import Asset as Asset
 from batchmill.workspace.asset import AssetMapping, digest_of
 from batchmill.workspace.database import database_url, open_database
+from batchmill.workspace.experiment_index import ExperimentIndex
 from batchmill.workspace.run_index import PAGE, RunIndex
+from batchmill.workspace.run_metrics import RunMetrics
 
 if TYPE_CHECKING:
     from batchmill.workspace.asset_rows import AssetRows
@@ -27,7 +29,7 @@ Names = list[str]  # where a method called list hides the type
 Labels = Mapping[str, Any]
 
 
-class Registry(RunIndex):
+class Registry(RunIndex, RunMetrics, ExperimentIndex):
     """The registry of one workspace (``ws.registry``); holds nothing itself, so it is never out of date."""
 
     def __init__(self, workspace_id: str, url: str | None = None) -> None:

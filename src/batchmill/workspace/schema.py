@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 
@@ -153,10 +154,51 @@ runs = Table(
     Column("started", Moment, nullable=True),
     Column("ended", Moment, nullable=True),
     Column("modified", Moment, nullable=False),
+    Column("kind", Text, nullable=False, server_default="parallel_run"),
+    Column("parent", name_type(), nullable=True),
+    Column("tags", JSON, nullable=False, server_default="{}"),
+    Column("properties", JSON, nullable=False, server_default="{}"),
+    Column("error", Text, nullable=True),
+    Column("cancel_requested", Boolean(create_constraint=False), nullable=False, server_default=false()),
+    Column("reuse_key", Text, nullable=True),
+    Column("attempts", Integer, nullable=False, server_default="0"),
+    Column("host", Text, nullable=True),
+    Column("pid", Integer, nullable=True),
+    Column("process_start", Text, nullable=True),
+    Column("heartbeat", Moment, nullable=True),
     PrimaryKeyConstraint("workspace_id", "id"),
     Index("ix_runs_created", "workspace_id", "created", "id"),
     Index("ix_runs_experiment", "workspace_id", "experiment", "created"),
     Index("ix_runs_status", "workspace_id", "status", "created"),
+    Index("ix_runs_parent", "workspace_id", "parent", "created"),
+    Index("ix_runs_kind", "workspace_id", "kind", "created"),
+    Index("ix_runs_reuse_key", "workspace_id", "reuse_key", "created"),
+)
+
+# What runs have logged, in the order of the ids.
+run_metrics = Table(
+    "run_metrics",
+    metadata,
+    Column("id", Integer, nullable=False, autoincrement=True),
+    _workspace_column(),
+    Column("run_id", name_type(), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("value", Text, nullable=False),  # JSON with NaN and infinities, which the JSON of PostgreSQL refuses
+    Column("moment", Moment, nullable=False),
+    PrimaryKeyConstraint("id"),
+    Index("ix_run_metrics_run", "workspace_id", "run_id", "id"),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    _workspace_column(),
+    Column("name", name_type(), nullable=False),
+    Column("id", Text, nullable=False),
+    Column("tags", JSON, nullable=False),
+    Column("created", Moment, nullable=False),
+    PrimaryKeyConstraint("workspace_id", "name"),
 )
 
 

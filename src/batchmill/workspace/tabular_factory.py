@@ -50,12 +50,9 @@ class TabularDatasetFactory:
             ValueError: the partition format is not well formed.
             DatasetValidationError: with ``validate``, the data is missing or cannot be read.
         """
-        options = {
-            "separator": _separator(separator),
-            "header": header_word(header),
+        options = delimited_options(separator, header, support_multi_line) | {
             "encoding": _encoding(encoding),
             "infer_column_types": bool(infer_column_types),
-            "support_multi_line": bool(support_multi_line),
             "empty_as_string": bool(empty_as_string),
         }
         return _made(path, CSV, options, include_path, set_column_types, partition_format, validate)
@@ -161,17 +158,36 @@ def _made(
 
     sources = tuple(source_texts(path))
     check_partition_format(partition_format)
+    kept = kept_options(options, include_path, set_column_types)
+    dataset = TabularDataset(Definition(TABULAR, sources, form, kept, partition_format=partition_format), workspace_of(path))
+    if validate:
+        check_sources(dataset)
+        _check_readable(dataset)
+    return dataset
+
+
+def delimited_options(separator: str, header: Any, support_multi_line: bool) -> dict[str, Any]:
+    """How delimited files are cut into rows and columns, in the words of a definition.
+
+    Raises:
+        UserErrorException: the separator or the header is not what it may be.
+    """
+    return {"separator": _separator(separator), "header": header_word(header), "support_multi_line": bool(support_multi_line)}
+
+
+def kept_options(options: Mapping[str, Any], include_path: bool, set_column_types: Any) -> dict[str, Any]:
+    """What a definition holds of the arguments of a factory: all that is not as it is by itself.
+
+    Raises:
+        UserErrorException: the column types are not what they may be.
+    """
     defaults = {"separator": ",", "header": ALL_SAME, "encoding": "utf8", "infer_column_types": True, "invalid_lines": "error"}
     kept = {key: value for key, value in options.items() if value != defaults.get(key, False)}
     if include_path:
         kept["include_path"] = True
     if choices := column_choices(set_column_types):
         kept["column_types"] = choices
-    dataset = TabularDataset(Definition(TABULAR, sources, form, kept, partition_format=partition_format), workspace_of(path))
-    if validate:
-        check_sources(dataset)
-        _check_readable(dataset)
-    return dataset
+    return kept
 
 
 def _check_readable(dataset: TabularDataset) -> None:
