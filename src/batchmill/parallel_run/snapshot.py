@@ -74,18 +74,28 @@ def take_snapshot(script: Path, source: str | None, target: Path, leave_out: Ite
             f"The entry script {script} does not lie in the source folder {root}.", cure="Choose another --source; nothing was started."
         )
     target.mkdir()
-    data = {Path(os.path.normpath(path.absolute())) for path in (*leave_out, *home_places())}
-    files = _files(root, script, {target, *(path for path in data if not script.is_relative_to(path))})
-    for path in files:
-        copy = target / path.relative_to(root)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(path, copy)
+    copy_source(root, script, target, leave_out)
     return target / script.relative_to(root), target
 
 
-def _files(root: Path, script: Path, leave_out: set[Path]) -> list[Path]:
+def copy_source(root: Path, script: Path | None, target: Path, leave_out: Iterable[Path] = ()) -> list[Path]:
+    """Copy a source folder into the empty folder ``target``; returns the copies. See `take_snapshot`.
+
+    Raises:
+        SnapshotError: the folder is too large.
+    """
+    data = {Path(os.path.normpath(path.absolute())) for path in (*leave_out, *home_places())}
+    files = _files(root, script, {target, *(path for path in data if not (script or root).is_relative_to(path))})
+    copies = [target / path.relative_to(root) for path in files]
+    for path, copy in zip(files, copies, strict=True):
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(path, copy)
+    return copies
+
+
+def _files(root: Path, script: Path | None, leave_out: set[Path]) -> list[Path]:
     rules = IgnoreRules(root)
-    found, size = [script], 0
+    found, size = [] if script is None else [script], 0
     for folder, folders, names in os.walk(root):
         here = Path(folder)
         folders[:] = sorted(name for name in folders if _wanted(here / name, root, rules, leave_out, is_folder=True))

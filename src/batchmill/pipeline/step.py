@@ -51,6 +51,7 @@ class PipelineStep(ABC):
         self.makes = dict(ports.makes)
         self.datasets = list(ports.datasets)
         self.parameters = list(ports.parameters)
+        _producers.update(dict.fromkeys(self.makes.values(), self))
 
     def run_after(self, step: PipelineStep) -> None:
         """Begin this step only when ``step`` has completed, in the pipelines that are constructed from now on.
@@ -75,6 +76,14 @@ class PipelineStep(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(name={self.name!r})"
+
+
+_producers: dict[str, PipelineStep] = {}
+
+
+def producer_of(key: str) -> PipelineStep | None:
+    """The step that was made last with this pipeline data as an output: who reads the data needs it, though it is not mentioned."""
+    return _producers.get(key)
 
 
 def module_id(kind: str, name: str, script: str | None) -> str:
