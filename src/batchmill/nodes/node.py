@@ -48,8 +48,9 @@ from batchmill.worker.slots import FINISHED, PID, READING, RUNNING, Slots
 FAILURES_BEFORE_RENEWAL = 10
 """Azure ML: after more than ten failed mini-batches a worker process ends and a fresh one is started."""
 
-NOT_FOR_WORKERS = ("PYTHONDONTWRITEBYTECODE", "CUDA_VISIBLE_DEVICES", "BATCHMILL_SECRET_KEY")
-"""Variables that the workers do not inherit; what they ask of the workspace is answered by the coordinator, so they need no key."""
+NOT_FOR_WORKERS = ("PYTHONDONTWRITEBYTECODE", "CUDA_VISIBLE_DEVICES", "BATCHMILL_SECRET_KEY", "BATCHMILL_STEP_QUESTIONS")
+"""Variables that the workers do not inherit; what they ask of the workspace is answered by the coordinator, so they need no key, and
+not the runner of a step that the run was started in."""
 
 SYNC_EVERY = 0.1
 SYNC_SOON = 0.005

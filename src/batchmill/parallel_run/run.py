@@ -54,13 +54,15 @@ def run(script: str | os.PathLike[str], inputs: Any, **settings: Any) -> Run:
     return Run(folder)
 
 
-def create_run(settings: RunSettings) -> RunFolder:
+def create_run(settings: RunSettings, *, output_argument: bool = False) -> RunFolder:
     """Make the folder and ledger of a new run: its id and name are durable when this returns, nothing has been planned yet.
+
+    ``output_argument``: the script's arguments begin with ``--output FOLDER``, where FOLDER is on this machine.
 
     Raises:
         UsageError: the script or the output cannot be used.
     """
-    if not settings.inputs:
+    if not settings.inputs and not settings.rank_mini_batch_count:
         raise errors.InputError(
             "No input was given.", cure="Name a folder, a file, a glob, @list.txt or a URL with --input; nothing was started."
         )
@@ -79,7 +81,7 @@ def create_run(settings: RunSettings) -> RunFolder:
     ledger = Ledger(folder.ledger, write=True)
     ledger.begin(id=folder.id, name=settings.name or script.stem)
     ledger.close()
-    write_description(folder, settings, script, output, workspace)  # last: a run is found by this file, and then its ledger can be read
+    write_description(folder, settings, script, output, workspace, output_argument=output_argument)  # last: a run is found by this file, and then its ledger can be read
     return folder
 
 
@@ -96,7 +98,15 @@ def _workspace_of(settings: RunSettings) -> str | None:
     return str(names.workspace.name)
 
 
-def write_description(folder: RunFolder, settings: RunSettings, script: Path, output: str, workspace: str | None = None) -> str:
+def write_description(
+    folder: RunFolder,
+    settings: RunSettings,
+    script: Path,
+    output: str,
+    workspace: str | None = None,
+    *,
+    output_argument: bool = False,
+) -> str:
     """Write ``settings.json``, which says what is to be run and from where; returns the name of the run."""
     name = settings.name or script.stem
     description = {
@@ -106,6 +116,7 @@ def write_description(folder: RunFolder, settings: RunSettings, script: Path, ou
         "script": str(script),
         "folder": os.getcwd(),
         "workspace": workspace,
+        "output_argument": output_argument,
         "settings": settings.model_dump(mode="json"),
     }
     atomic_write(folder.settings, json.dumps(description, indent=1))

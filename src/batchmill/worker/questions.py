@@ -13,6 +13,7 @@ from typing import Any, Callable, Optional
 
 from batchmill.worker.channel import Channel
 from batchmill.worker.slots import PAUSED, PAUSED_IN, RUNNING_SINCE, WAITING_SINCE, WIDTH, Slots
+from batchmill.worker.step_questions import ask_runner, socket_path
 
 Ask = Callable[[dict[str, Any]], dict[str, Any]]
 
@@ -43,8 +44,8 @@ def known() -> dict[Any, Any]:
 
 
 def in_run() -> bool:
-    """Whether there is anybody to ask."""
-    return _ask is not None
+    """Whether there is anybody to ask: the node of a worker process, or the runner of a script step."""
+    return _ask is not None or socket_path() is not None
 
 
 def ask(question: dict[str, Any]) -> dict[str, Any]:
@@ -53,10 +54,11 @@ def ask(question: dict[str, Any]) -> dict[str, Any]:
     Raises:
         Refusal: the run says no, or why it cannot say.
         NotTheWorker: this is a child process of the worker.
+        RunnerLost: the runner of the step is gone.
     """
-    if _ask is None:
+    if _ask is None and socket_path() is None:
         raise LookupError("This process belongs to no run.")
-    answer = _ask(question)
+    answer = ask_runner(question) if _ask is None else _ask(question)
     error = answer.get("error")
     if error is not None:
         raise Refusal(error["class"], error["message"])
