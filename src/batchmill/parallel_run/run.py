@@ -54,10 +54,12 @@ def run(script: str | os.PathLike[str], inputs: Any, **settings: Any) -> Run:
     return Run(folder)
 
 
-def create_run(settings: RunSettings, *, output_argument: bool = False) -> RunFolder:
+def create_run(settings: RunSettings, *, output_argument: bool = False, step_run: Mapping[str, Any] | None = None) -> RunFolder:
     """Make the folder and ledger of a new run: its id and name are durable when this returns, nothing has been planned yet.
 
     ``output_argument``: the script's arguments begin with ``--output FOLDER``, where FOLDER is on this machine.
+    ``step_run`` says which step of a pipeline the run carries out, for what its scripts ask: ``id`` of the step run in the workspace of
+    the settings, and its ``inputs`` and ``outputs`` as `batchmill.workspace.run_answers.RunAnswers` takes them.
 
     Raises:
         UsageError: the script or the output cannot be used.
@@ -81,7 +83,8 @@ def create_run(settings: RunSettings, *, output_argument: bool = False) -> RunFo
     ledger = Ledger(folder.ledger, write=True)
     ledger.begin(id=folder.id, name=settings.name or script.stem)
     ledger.close()
-    write_description(folder, settings, script, output, workspace, output_argument=output_argument)  # last: a run is found by this file, and then its ledger can be read
+    # Last: a run is found by this file, and then its ledger can be read.
+    write_description(folder, settings, script, output, workspace, output_argument=output_argument, step_run=step_run)
     return folder
 
 
@@ -106,6 +109,7 @@ def write_description(
     workspace: str | None = None,
     *,
     output_argument: bool = False,
+    step_run: Mapping[str, Any] | None = None,
 ) -> str:
     """Write ``settings.json``, which says what is to be run and from where; returns the name of the run."""
     name = settings.name or script.stem
@@ -117,6 +121,7 @@ def write_description(
         "folder": os.getcwd(),
         "workspace": workspace,
         "output_argument": output_argument,
+        "step_run": None if step_run is None else dict(step_run),
         "settings": settings.model_dump(mode="json"),
     }
     atomic_write(folder.settings, json.dumps(description, indent=1))
