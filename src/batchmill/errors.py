@@ -8,6 +8,7 @@ BatchmillError
 │   │   └── PartitionFormatError   a partition format or partition key does not fit
 │   ├── EntryScriptError       the entry script cannot be used (missing, no run(), syntax error)
 │   ├── SnapshotError          the script's folder cannot be copied into the run folder
+│   ├── DocumentError          a document cannot be executed (missing, no Python in it, not Python)
 │   ├── OutputError            the output folder cannot be used
 │   │   └── OutputBusyError    another run holds the output folder
 │   ├── EnvironmentBuildError  the environment of the script cannot be built, or not as it is asked for
@@ -18,6 +19,7 @@ BatchmillError
 ├── RunNotFoundError           no run has that id, prefix or name (exit code 2)
 ├── RunBusyError               the run is held by a living coordinator
 ├── RunFailedError             a run ended as Failed; its message is the cause (exit code 1)
+├── DocumentFailedError        a block of a document raised; its traceback was shown (exit code 1)
 ├── LedgerInconsistentError    the counts of a run do not add up: a defect of Batchmill, never of the script
 ├── LedgerFencedError          a newer incarnation of the coordinator has taken the run over
 ├── DiskFullError              no space left where the run writes; the run can be resumed
@@ -83,6 +85,10 @@ class SnapshotError(UsageError):
     """The folder of the script cannot be copied into the run folder."""
 
 
+class DocumentError(UsageError):
+    """A document cannot be executed."""
+
+
 class OutputError(UsageError):
     """The output folder cannot be used."""
 
@@ -121,6 +127,10 @@ class RunBusyError(BatchmillError):
 
 class RunFailedError(BatchmillError):
     """A run ended as Failed."""
+
+
+class DocumentFailedError(BatchmillError):
+    """A block of a document raised."""
 
 
 class LedgerInconsistentError(BatchmillError):

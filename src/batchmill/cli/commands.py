@@ -26,12 +26,14 @@ from batchmill.cli import (
     runs_show,
     workspace,
 )
+from batchmill.cli import exec as exec_document
 from batchmill.cli.terminal import show_error
 
 # In the order of the help. A module has register(app, runs), which adds its command to the one or the other.
 COMMANDS = (
     run,
     plan,
+    exec_document,
     resume,
     runs_list,
     runs_show,
