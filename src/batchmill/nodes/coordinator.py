@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -16,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from batchmill.data.formats import FILES, first_impression
 from batchmill.data.globs import is_glob, split_base
-from batchmill.errors import BatchmillError, DiskFullError, InputError, RegistryError, UsageError
-from batchmill.nodes.cancel_watch import CancelRequested, CancelWatch
+from batchmill.errors import BatchmillError, DiskFullError, InputError, RegistryError, RunFailedError, UsageError
+from batchmill.nodes.cancel_watch import CancelRequested, CancelWatch, TimeIsUp
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.node import worker_environment
 from batchmill.nodes.node_setup import CACHE_BYTES, unplanned_config
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 LEAST_CACHE = 1 << 20
 BALLAST = 256 << 10
 DEATHS_BEFORE_SUSPICION = 3
+LAST_SECONDS = 5.0
 DIED_WITH_IT = ErrorFacts(
     COORDINATOR_DIED, "The coordinator died again while this mini-batch ran alone. Look for what takes the whole machine down (memory?)."
 )
@@ -110,8 +113,8 @@ class Coordinator:
                 self.names.connect()
             if self.settings.environment is None and self.settings.compute is None:
                 self._start_reserve()
+            self._plan_in_time()
             with CancelWatch(self.folder.cancel_request):
-                self._plan_and_snapshot()
                 self.find_interpreter()
         except CancelRequested:
             self._canceled = self._cancel()
@@ -178,6 +181,15 @@ class Coordinator:
             self.ledger.end(RunStatus.FAILED, str(full), self.ledger.counts())
             self._let_go()
             raise full from error
+
+    def _plan_in_time(self) -> None:
+        limit = self.settings.first_task_creation_timeout
+        try:
+            with CancelWatch(self.folder.cancel_request, limit):
+                self._plan_and_snapshot()
+        except TimeIsUp:
+            cure = "Raise --first-task-creation-timeout, or give the run less to list and to group."
+            raise RunFailedError(f"Unable to create any task within {limit:g} seconds.", cure=cure) from None
 
     def _plan_and_snapshot(self) -> None:
         if not (self.folder.snapshot / ".complete").exists():
@@ -420,6 +432,7 @@ class Coordinator:
             source=source,
             script=source / Path(self.description["script"]).relative_to(self.source_folder() or Path(self.description["script"]).parent),
             output=self.output,
+            output_argument=bool(self.description.get("output_argument")),
             interpreter=self._interpreter,
             size=size,
         )
@@ -440,18 +453,24 @@ def item_name(plan: PlanFile) -> Callable[[int, int], str]:
 
 def items_of(plan: PlanFile) -> Callable[[int], int | None]:
     """Items of a mini-batch where the plan knows them: files are counted, rows only when they are read."""
-    files = plan.header["kind"] == "files"
-    return lambda k: len(plan.mini_batch(k).items) if files else None
+    known = plan.header["kind"] != "table"
+    return lambda k: len(plan.mini_batch(k).items) if known else None
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """``python -m batchmill.nodes.coordinator RUN --report FD``: tell the starter how the beginning went, then carry the run out."""
+    """``python -m batchmill.nodes.coordinator RUN --report FD``: tell the starter how the beginning went, then carry the run out.
+
+    With ``--life FD`` the process ends when the other end of that pipe is closed, which the death of whoever holds it does.
+    """
     import argparse
 
     parser = argparse.ArgumentParser()
     parser.add_argument("run")
     parser.add_argument("--report", type=int)
+    parser.add_argument("--life", type=int)
     options = parser.parse_args(arguments)
+    if options.life is not None:
+        threading.Thread(target=_end_with, args=(options.life,), name="batchmill-life", daemon=True).start()
     coordinator = Coordinator(find_run(options.run))
     try:
         coordinator.prepare()
@@ -460,6 +479,15 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     _report(options.report, {"planned": True})
     return EXIT_CODES.get(coordinator.carry_out().status, 1)
+
+
+def _end_with(descriptor: int) -> None:
+    """Interrupt this process when the pipe ends; kill it when it does not heed that."""
+    os.set_inheritable(descriptor, False)
+    os.read(descriptor, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(LAST_SECONDS)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _report(descriptor: int | None, message: dict[str, Any]) -> None:

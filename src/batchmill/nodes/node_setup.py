@@ -29,10 +29,14 @@ def unplanned_config(
     source: Path,
     script: Path,
     output: Path,
+    output_argument: bool = False,
     interpreter: Interpreter | None = None,
     size: VmSize | None = None,
 ) -> NodeConfig:
-    """``source`` is the copy of the script's folder that the workers use, ``size`` what a node of the compute target may use."""
+    """``source`` is the copy of the script's folder that the workers use, ``size`` what a node of the compute target may use.
+
+    ``output_argument``: whether the script's arguments begin with ``--output FOLDER`` (Azure ML: those of a ParallelRunStep).
+    """
     environment = {**(interpreter.variables if interpreter is not None else {}), **settings.environment_variables}
     hidden = tuple(name for name, value in environment.items() if not value and name not in settings.environment_variables)
     if size is not None:
@@ -44,7 +48,7 @@ def unplanned_config(
         plan_folder=folder.plan,
         script=script,
         source=source,
-        arguments=tuple(settings.arguments),
+        arguments=(*(("--output", str(output)) if output_argument else ()), *settings.arguments),
         output_dir=output,
         output_action=settings.output_action,
         with_header=settings.append_row_dataframe_header,

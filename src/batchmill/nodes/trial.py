@@ -71,7 +71,7 @@ def preview(settings: RunSettings, progress: Callable[[int], None] | None = None
     Raises:
         UsageError: what `batchmill run` would refuse.
     """
-    if not settings.inputs:
+    if not settings.inputs and not settings.rank_mini_batch_count:
         raise InputError("No input was given.", cure="Name a folder, a file, a glob, @list.txt or a URL with --input; nothing was started.")
     script = check_script(settings.script)
     check_reading(settings)

@@ -58,6 +58,8 @@ def make_plan(
         SettingError: the mini-batch size does not fit the input.
         DiskFullError: there is no room for the plan.
     """
+    if settings.rank_mini_batch_count:
+        return write_rank_plan(folder, settings.rank_mini_batch_count)
     if not settings.inputs:
         raise InputError("No input was given.", cure="Name a folder, a file, a glob, @list.txt or a URL with --input.")
     inputs = RunInputs(settings, definitions)

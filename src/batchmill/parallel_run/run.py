@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -128,20 +129,23 @@ def write_description(
     return name
 
 
-def start_coordinator(folder: RunFolder) -> int:
+def start_coordinator(folder: RunFolder, *, life: int | None = None) -> int:
     """Start the coordinator of a run as a process of its own; returns its pid when the plan is made and the work begins.
+
+    ``life`` is the read end of a pipe: the coordinator ends, as interrupted, when nobody holds the write end any more.
 
     Raises:
         BatchmillError: what the coordinator refused, as the class it was.
     """
     read, write = os.pipe()
+    more = [] if life is None else ["--life", str(life)]
     with (folder.logs / "coordinator.txt").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", COORDINATOR, folder.id, "--report", str(write)],
+            [sys.executable, "-m", COORDINATOR, folder.id, "--report", str(write), *more],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            pass_fds=(write,),
+            pass_fds=(write,) if life is None else (write, life),
             start_new_session=True,
         )
     os.close(write)
@@ -223,7 +227,8 @@ class Run:
         """The status word; a run whose coordinator is gone is Interrupted, never Running for ever."""
         for process in list(_CHILDREN):
             if process.poll() is not None:
-                _CHILDREN.remove(process)
+                with suppress(ValueError):  # another thread has seen it too
+                    _CHILDREN.remove(process)
         alive = self._folder.alive()
         ledger = self._ledger()
         try:

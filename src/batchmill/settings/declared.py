@@ -81,6 +81,9 @@ class RunSettings(BaseModel):
         None,
         description="Files per mini-batch (default 10), or for tables the bytes of text (1024, 10KB, 1MB; default 1MB) or rows (500rows).",
     )
+    rank_mini_batch_count: Annotated[int, Flag(metavar="N", group=WORK)] = Field(
+        0, ge=0, description="Make N mini-batches without any input; run() gets the number of its mini-batch, from 0. Inputs are ignored."
+    )
     workers: Annotated[int | None, Flag(metavar="N", group=WORK)] = Field(
         None, ge=1, description="Worker processes per node [default: usable cores divided by nodes, or GPUs]."
     )
@@ -135,6 +138,9 @@ class RunSettings(BaseModel):
         gt=0,
         le=259200,
         description="The run fails when no mini-batch ended for so long, in seconds [default: derived from the other limits].",
+    )
+    first_task_creation_timeout: Annotated[float | None, Flag(metavar="SECONDS", group=FAILURE)] = Field(
+        None, gt=0, le=259200, description="The run fails when its plan is not made after so long, in seconds [default: no limit]."
     )
     workspace: Annotated[str | None, Flag(metavar="NAME", group=WORKSPACE)] = Field(
         None,
