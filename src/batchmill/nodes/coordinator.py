@@ -27,6 +27,7 @@ from batchmill.nodes.reserve import Reserve
 from batchmill.nodes.restoring import restore
 from batchmill.parallel_run.answers import Answers
 from batchmill.parallel_run.dead_letters import write_dead_letters
+from batchmill.parallel_run.earlier_runs import note
 from batchmill.parallel_run.events import ErrorFacts, NodeConfig
 from batchmill.parallel_run.job import Ending, Job, Limits, feed_output
 from batchmill.parallel_run.job_logs import write_job_logs
@@ -36,6 +37,7 @@ from batchmill.parallel_run.output import OrderedOutput
 from batchmill.parallel_run.plan import check_output_outside, make_plan
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder, find_run
+from batchmill.parallel_run.run_identity import installed
 from batchmill.parallel_run.scheduler import COORDINATOR_DIED, Instruction, Policy, Scheduler
 from batchmill.parallel_run.snapshot import take_snapshot
 from batchmill.parallel_run.target import target_of
@@ -102,7 +104,7 @@ class Coordinator:
                 shutil.rmtree(self.folder.path, ignore_errors=True)
             self.folder.unlock()
             raise
-        self._previous_epoch = self.ledger.epoch
+        self._restored = self.ledger.epoch > 0
         self.epoch = self.ledger.claim()
         self._put_ballast()
         if not new:  # a request that came before a new run could begin still counts
@@ -116,6 +118,7 @@ class Coordinator:
             self._plan_in_time()
             with CancelWatch(self.folder.cancel_request):
                 self.find_interpreter()
+                self._reuse()
         except CancelRequested:
             self._canceled = self._cancel()
         except BaseException as error:
@@ -221,8 +224,20 @@ class Coordinator:
         for text in warnings:
             self.progress.announce(text)
         with self.ledger.transaction():
+            if found is not None:
+                self.ledger.put(interpreter=found.python)
             for text in warnings:
                 self.ledger.add_warning(text)
+
+    def _reuse(self) -> None:
+        """Take over what an earlier run has done already; once, however often the run is resumed."""
+        if self.settings.reuse is not None and self.ledger.meta("reuse") is None:
+            from batchmill.parallel_run.reuse import Reuse
+
+            found = Reuse(self.folder, self.description, self.ledger, self.names, self.plan, self.epoch).take()
+            self._restored = self._restored or bool(found.mini_batches)
+            for text in found.lines:
+                self.progress.announce(text)
 
     def data_places(self) -> list[Path]:
         """Local inputs and the output: they may lie beside the script, but are no part of it."""
@@ -330,10 +345,16 @@ class Coordinator:
         if ending.status is not RunStatus.COMPLETED:
             self._write_logs(job, ending)
         if ending.status is RunStatus.COMPLETED:
+            self._note_completed()
             for spent in (self.folder.parts, self.folder.path / "work", self.folder.path / "cache"):
                 shutil.rmtree(spent, ignore_errors=True)
         self.progress.ended(ending.status, ending.counts, ending.error)
         return ending
+
+    def _note_completed(self) -> None:
+        """A later run may reuse the rows of this one, if they all come from the same packages."""
+        if self.settings.output_action == "append_row" and self.ledger.meta("installed") == installed():
+            note(self.description)
 
     def _write_logs(self, job: Job, ending: Ending) -> Ending:
         """What is known only at the end; a completed run has all of it before it is called completed."""
@@ -357,7 +378,7 @@ class Coordinator:
         if settings.output_action == "append_row":
             output = OrderedOutput(self.output, settings.append_row_file_name, folder.parts, folder.id, self.epoch, self.plan.mini_batches)
             output.open(int(self.ledger.meta("output_front") or 0), int(self.ledger.meta("output_length") or 0))
-            if self._previous_epoch:
+            if self._restored:
                 feed_output(self.ledger, output)
         config = self.node_config(folder.snapshot)
         limits, level = self.limits(config), settings.logging_level
@@ -396,7 +417,7 @@ class Coordinator:
             allowed_failed_percent=settings.allowed_failed_percent,
         )
         scheduler = Scheduler(plan.mini_batches, policy, items_of(plan))
-        if self._previous_epoch:
+        if self._restored:
             restore(self.ledger, scheduler)
             self._charged = self._suspect(scheduler)
         return scheduler
@@ -432,7 +453,6 @@ class Coordinator:
             source=source,
             script=source / Path(self.description["script"]).relative_to(self.source_folder() or Path(self.description["script"]).parent),
             output=self.output,
-            output_argument=bool(self.description.get("output_argument")),
             interpreter=self._interpreter,
             size=size,
         )

@@ -29,14 +29,10 @@ def unplanned_config(
     source: Path,
     script: Path,
     output: Path,
-    output_argument: bool = False,
     interpreter: Interpreter | None = None,
     size: VmSize | None = None,
 ) -> NodeConfig:
-    """``source`` is the copy of the script's folder that the workers use, ``size`` what a node of the compute target may use.
-
-    ``output_argument``: whether the script's arguments begin with ``--output FOLDER`` (Azure ML: those of a ParallelRunStep).
-    """
+    """``source`` is the copy of the script's folder that the workers use, ``size`` what a node of the compute target may use."""
     environment = {**(interpreter.variables if interpreter is not None else {}), **settings.environment_variables}
     hidden = tuple(name for name, value in environment.items() if not value and name not in settings.environment_variables)
     if size is not None:
@@ -48,7 +44,7 @@ def unplanned_config(
         plan_folder=folder.plan,
         script=script,
         source=source,
-        arguments=(*(("--output", str(output)) if output_argument else ()), *settings.arguments),
+        arguments=tuple(settings.arguments),
         output_dir=output,
         output_action=settings.output_action,
         with_header=settings.append_row_dataframe_header,
