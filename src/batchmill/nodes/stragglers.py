@@ -13,11 +13,17 @@ def incarnation(run_id: str, epoch: int) -> str:
 
 def kill_stragglers(run_id: str, epoch: int) -> None:
     """Kill every process that inherited the environment of these workers (Linux; elsewhere process groups have to do)."""
-    mark = b"\0BATCHMILL_INCARNATION=" + incarnation(run_id, epoch).encode() + b"\0"
+    kill_marked("BATCHMILL_INCARNATION", incarnation(run_id, epoch))
+
+
+def kill_marked(variable: str, value: str) -> int:
+    """Kill every other process that was started with this in its environment; returns how many."""
+    mark = f"\0{variable}={value}\0".encode()
+    killed = 0
     try:
         names = os.listdir("/proc")
     except OSError:
-        return
+        return killed
     for name in names:
         if not name.isdigit() or int(name) == os.getpid():
             continue
@@ -25,5 +31,7 @@ def kill_stragglers(run_id: str, epoch: int) -> None:
             with open(f"/proc/{name}/environ", "rb") as file:
                 if mark in b"\0" + file.read() + b"\0":
                     os.kill(int(name), signal.SIGKILL)
+                    killed += 1
         except OSError:
             continue  # it has ended, or is not ours
+    return killed

@@ -89,11 +89,12 @@ def acquire(
     *,
     stopped: Callable[[], bool] = lambda: False,
     announce: Callable[[str], None] = lambda text: None,
+    pause: Callable[[], None] = lambda: time.sleep(POLL),
 ) -> Lease | None:
     """Wait until a run has at least one node of a compute target; the others are taken as they become free.
 
     Runs are served in the order in which they asked. ``stopped`` is asked while waiting: True ends it, and the answer is None.
-    ``announce`` is told once that and why the run waits.
+    ``announce`` is told once that and why the run waits. ``pause`` passes the time between two looks.
 
     Raises:
         ComputeTargetException: there is no such compute target, or its size is none.
@@ -102,7 +103,7 @@ def acquire(
     asset, size = check_compute(workspace, name, wanted)
     queued = _Queued(Pool(workspace.registry, asset.id), name, run_id, wanted)
     try:
-        nodes = queued.wait(stopped, announce)
+        nodes = queued.wait(stopped, announce, pause)
     except BaseException:
         queued.leave()
         raise
@@ -136,7 +137,7 @@ class _Queued:
         self.lease: str | None = None
         self._reached = time.monotonic()
 
-    def wait(self, stopped: Callable[[], bool], announce: Callable[[str], None]) -> list[int]:
+    def wait(self, stopped: Callable[[], bool], announce: Callable[[str], None], pause: Callable[[], None]) -> list[int]:
         """The first nodes; none where the wait was ended. A database that is restarted meanwhile is waited for."""
         self._request()
         told = False
@@ -153,7 +154,7 @@ class _Queued:
                     raise
             if stopped():
                 return []
-            time.sleep(POLL)
+            pause()
 
     def _request(self) -> None:
         self.lease = self.pool.request(self._run_id, self._wanted, Holder.me())

@@ -257,6 +257,17 @@ class RunIndex:
                     self._cancel(connection, one)
             return self._runs.one(connection, id)
 
+    def cancels(self, id: str) -> set[str]:
+        """Which of a run and the runs whose parent it is are to be canceled."""
+        from sqlalchemy import or_, select
+
+        from batchmill.workspace.schema import runs
+
+        family = or_(runs.c.id == id, runs.c.parent == id)
+        query = select(runs.c.id).where(runs.c.workspace_id == self.workspace_id, family, runs.c.cancel_requested)
+        with self.database.read() as connection:
+            return set(connection.execute(query).scalars())
+
     def _cancel(self, connection: Connection, run: RegisteredRun) -> None:
         if run.status in OPEN:
             self._runs.change(connection, run.id, _of_status(run, RunStatus.CANCELED))

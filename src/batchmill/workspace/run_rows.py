@@ -81,8 +81,8 @@ class RunRows:
         return [run for part in parts for run in _runs(connection, _newest_first(WHOLE.where(*part)))]
 
     def children(self, connection: Connection, id: str) -> list[RegisteredRun]:
-        """The runs whose parent it is, oldest first."""
-        here = [runs.c.workspace_id == self._workspace, runs.c.parent == id]
+        """The runs of the steps whose parent it is, oldest first."""
+        here = [runs.c.workspace_id == self._workspace, runs.c.parent == id, runs.c.kind == STEP_RUN]
         return _runs(connection, WHOLE.where(*here).order_by(runs.c.created, runs.c.id))
 
     def _here(self, id: str) -> list[ColumnElement[bool]]:

@@ -1,0 +1,249 @@
+"""The runner of a pipeline: ``python -m batchmill.pipeline.runner RUN_ID --workspace NAME``.
+
+It takes a run up, new or interrupted, carries out its steps in threads, and ends with it. One living runner works at a run; whatever it
+starts dies with it, and what it has done is in the registry, so that the next one goes on from there.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import traceback
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from batchmill.errors import BatchmillError, RegistryError, RunBusyError, RunNotFoundError
+from batchmill.records import RunStatus
+
+if TYPE_CHECKING:
+    from batchmill.pipeline.graph_runner import GraphRunner
+    from batchmill.pipeline.runner_record import RunnerLog
+    from batchmill.workspace.registered_run import RegisteredRun
+    from batchmill.workspace.workspace import Workspace
+
+FOLDER, LOG = "pipeline_runs", "runner.txt"
+LOOK = 0.4  # seconds between looks at whether the run, or a step, is to be canceled
+MOST_DEATHS = 3
+NOT_INHERITED = ("BATCHMILL_STEP", "BATCHMILL_INCARNATION", "AZUREML_", "AML_PARAMETER_")
+"""Variables of a script that submits a pipeline: the run is none of its own, and outlives it."""
+_CHILDREN: list[subprocess.Popen[bytes]] = []
+
+
+def start_runner(workspace: Workspace, run_id: str) -> int:
+    """Start the runner of a run as a process of its own, in a session of its own; returns its id at once."""
+    from batchmill.workspace.holder import Holder, process_start, this_host
+
+    _CHILDREN[:] = [child for child in _CHILDREN if child.poll() is None]
+    folder = run_folder(workspace, run_id)
+    words = [sys.executable, "-m", "batchmill.pipeline.runner", run_id, "--workspace", workspace.name]
+    with (folder / LOG).open("ab") as log:
+        process = subprocess.Popen(
+            words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=folder, env=_environment(), start_new_session=True
+        )
+    _CHILDREN.append(process)
+    # A runner that dies before it has claimed the run is seen as well.
+    workspace.registry.hand_run_over(run_id, Holder(this_host(), process.pid, process_start(process.pid) or ""))
+    return process.pid
+
+
+def resume_run(workspace: Workspace, run_id: str) -> int | None:
+    """Take a run up again: what has completed stays, the rest runs; returns the id of the new process, None where the run is Completed.
+
+    Raises:
+        RunNotFoundError: the workspace has no such run of a pipeline or script.
+        RunBusyError: a process works at it.
+    """
+    from batchmill.workspace.registered_run import PIPELINE_RUN, SCRIPT_RUN
+
+    run = workspace.registry.run(run_id)
+    if run is None or run.kind not in (PIPELINE_RUN, SCRIPT_RUN) or not run.details.get("graph"):
+        raise RunNotFoundError(f"Workspace {workspace.name} has no run of a pipeline or script {run_id}.")
+    if run.held:
+        raise RunBusyError(
+            f"Run {run_id} ({run.name}) is carried out by process {run.holder.pid if run.holder else ''}: nothing to resume."
+        )
+    if run.status == RunStatus.COMPLETED:
+        return None
+    if run.status in (RunStatus.FAILED, RunStatus.CANCELED):
+        _begin_again(workspace, run_id)
+    return start_runner(workspace, run_id)
+
+
+def _begin_again(workspace: Workspace, run_id: str) -> None:
+    """A run that has ended: its steps that have not completed wait again, and its deaths are forgotten."""
+    from batchmill.pipeline.graph_runner import PROGRESS
+    from batchmill.pipeline.step_execution import ENDED
+    from batchmill.workspace.registered_run import NOT_STARTED, SCRIPT_RUN, STEP_RUN
+
+    registry = workspace.registry
+    run = registry.run(run_id)
+    assert run is not None
+    steps = [run] if run.kind == SCRIPT_RUN else registry.runs(parent=run_id, kind=STEP_RUN, limit=None)
+    for step in steps:
+        if step.status != RunStatus.COMPLETED:
+            if step.folder:
+                Path(step.folder, ENDED).unlink(missing_ok=True)
+            registry.change_run(step.id, status=NOT_STARTED if step.kind == STEP_RUN else RunStatus.QUEUED)
+    registry.change_run(run_id, status=RunStatus.QUEUED, details={PROGRESS: run.attempts + 1})
+
+
+def _environment() -> dict[str, str]:
+    """That of this process, as a process in another folder needs it."""
+    from batchmill.storage.home import home
+
+    found = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
+    found["BATCHMILL_HOME"] = str(home())
+    if found.get("PYTHONPATH"):
+        found["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in found["PYTHONPATH"].split(os.pathsep) if path)
+    url = found.get("BATCHMILL_DATABASE_URL", "")
+    if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
+        found["BATCHMILL_DATABASE_URL"] = f"sqlite:///{os.path.abspath(url.removeprefix('sqlite:///'))}"
+    return found
+
+
+def forget_children() -> None:
+    """After a fork the processes are none of ours."""
+    with suppress(IndexError):
+        _CHILDREN.clear()
+
+
+os.register_at_fork(after_in_child=forget_children)
+
+
+# --- its process ----------------------------------------------------------------------------------------------------------------
+
+
+class Pulse:
+    """A thread that says that this process works at the run, and hears what is to be canceled."""
+
+    def __init__(self, workspace: Workspace, run_id: str, runner: GraphRunner) -> None:
+        self._registry, self._run_id, self._runner = workspace.registry, run_id, runner
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._body, name="batchmill-pulse", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _body(self) -> None:
+        from time import monotonic
+
+        from batchmill.workspace.holder import BEAT
+
+        beaten = monotonic()
+        while True:
+            with suppress(RegistryError):  # out of reach; the next look may find it again
+                self._runner.cancel(self._registry.cancels(self._run_id))
+                if monotonic() - beaten > BEAT.total_seconds():
+                    if not self._registry.beat(self._run_id):
+                        os._exit(3)  # another one works at the run, because this process was silent for too long
+                    beaten = monotonic()
+            if self._end.wait(LOOK):
+                return
+
+
+def carry_out_run(workspace: Workspace, run_id: str) -> RunStatus | None:
+    """Take a run up in this process and carry it to its end; returns how it ended.
+
+    None where there was nothing to do: it is unknown, has ended, or another process works at it.
+    """
+    registry = workspace.registry
+    if not registry.claim_run(run_id):
+        return None
+    run = registry.run(run_id)
+    if run is None or run.status not in (RunStatus.QUEUED, RunStatus.RUNNING):
+        registry.release_run(run_id)
+        return None
+    from batchmill.pipeline.runner_record import RunnerLog
+
+    folder = run_folder(workspace, run_id)
+    log = RunnerLog(folder / LOG)
+    log.say(f"process {os.getpid()} takes up run {run_id} ({run.name}), attempt {run.attempts}")
+    try:
+        status, error = _carried(workspace, run, folder, log)
+    except RegistryError:
+        raise  # nothing could be written down: the run can be taken up again
+    except Exception as caught:
+        log.say(traceback.format_exc())
+        status, error = RunStatus.FAILED, caught.line if isinstance(caught, BatchmillError) else f"{type(caught).__name__}: {caught}"
+    log.say(f"the run ends: {status}{': ' + error if error else ''}")
+    _keep_log(workspace, run_id, folder / LOG)
+    registry.change_run(run_id, status=status, error=error)
+    registry.release_run(run_id)
+    return status
+
+
+def _carried(workspace: Workspace, run: RegisteredRun, folder: Path, log: RunnerLog) -> tuple[RunStatus, str | None]:
+    from batchmill.pipeline.graph_runner import PROGRESS, GraphRunner
+
+    deaths = run.attempts - max(1, int(run.details.get(PROGRESS) or 1))
+    if deaths >= MOST_DEATHS:
+        return RunStatus.FAILED, (
+            f"The process that carries out the run died {deaths} times, and no step ended in between: look into {folder / LOG}. "
+            f"To try again: batchmill resume {run.id}"
+        )
+    runner = GraphRunner(workspace, run, folder, log)
+    pulse = Pulse(workspace, run.id, runner)
+    pulse.start()
+    try:
+        status = runner.carry_out()
+    finally:
+        pulse.close()
+        runner.close()
+    return status, _error_of(workspace, run, status)
+
+
+def _error_of(workspace: Workspace, run: RegisteredRun, status: RunStatus) -> str | None:
+    """The first failure, as the error of the run."""
+    from batchmill.workspace.registered_run import SCRIPT_RUN, STEP_RUN
+
+    if run.kind == SCRIPT_RUN:
+        known = workspace.registry.run(run.id)
+        return None if known is None else known.error
+    if status is not RunStatus.FAILED:
+        return None
+    failed = workspace.registry.runs(parent=run.id, kind=STEP_RUN, status=RunStatus.FAILED, limit=None)
+    first = min(failed, key=lambda row: (row.ended or row.modified, row.id), default=None)
+    return None if first is None else f"Step {first.name} failed: {first.error or 'no reason was recorded.'}"
+
+
+def _keep_log(workspace: Workspace, run_id: str, path: Path) -> None:
+    from batchmill.pipeline.step_logs import keep_log
+
+    with suppress(BatchmillError):  # the datastore is out of reach; the log stays in the folder of the run
+        keep_log(workspace, run_id, path, f"logs/{LOG}")
+
+
+def run_folder(workspace: Workspace, run_id: str) -> Path:
+    """The folder of a run on this machine; made where it is not there."""
+    folder = Path(workspace.folder, FOLDER, run_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def main() -> int:
+    """Body of the process; the exit code is 0 where the run is Completed, or there was nothing to do."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog="python -m batchmill.pipeline.runner", description="Carry out a run of a pipeline.")
+    parser.add_argument("run")
+    parser.add_argument("--workspace", required=True)
+    asked = parser.parse_args()
+    from batchmill.workspace.workspace import Workspace
+
+    try:
+        status = carry_out_run(Workspace.get(asked.workspace), asked.run)
+    except BatchmillError as error:
+        sys.stderr.write(f"{error.line}\n")
+        return 1
+    return 0 if status in (None, RunStatus.COMPLETED) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

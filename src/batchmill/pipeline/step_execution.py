@@ -1,0 +1,222 @@
+"""One step of a run, carried out in a thread of the runner: from NotStarted to its end, with its outputs and logs where they belong."""
+
+from __future__ import annotations
+
+import json
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchmill.errors import BatchmillError
+from batchmill.pipeline.graph import PARALLEL_RUN, Graph, Node, Reference
+from batchmill.pipeline.graph_schedule import StepState
+from batchmill.pipeline.step_inputs import bound_inputs, found_inputs
+from batchmill.pipeline.step_outputs import bound_outputs, places_of_outputs, publish, publish_inputs
+from batchmill.pipeline.step_place import INPUTS, LOGS, SNAPSHOT, StepPlace, empty
+from batchmill.pipeline.step_work import StepOutcome, StepWork
+from batchmill.records import RunStatus
+from batchmill.storage.files import atomic_write
+
+if TYPE_CHECKING:
+    from batchmill.pipeline.runner_record import RunnerLog, RunnerRecord
+    from batchmill.pipeline.script_guardian import ScriptGuardian
+    from batchmill.pipeline.step_slots import StepSlots
+    from batchmill.workspace.registered_run import RegisteredRun
+    from batchmill.workspace.workspace import Workspace
+
+ENDED = "ended.json"
+"""How the work of an attempt ended, in the folder of the step run: who takes the run up only has to bring it to its places."""
+LOCAL = (None, "local")
+STATES = {RunStatus.COMPLETED: StepState.COMPLETED, RunStatus.FAILED: StepState.FAILED, RunStatus.CANCELED: StepState.CANCELED}
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlace:
+    """What the steps of one run share. ``guardian`` makes the guardian of scripts when it is first asked for."""
+
+    workspace: Workspace
+    run: RegisteredRun
+    graph: Graph
+    parameters: Mapping[str, Any]
+    record: RunnerRecord
+    log: RunnerLog
+    slots: StepSlots
+    guardian: Callable[[], ScriptGuardian]
+
+
+class StepExecution:
+    """One step. ``row`` is what the registry knows of it; ``made`` as `StepPlace.made`."""
+
+    def __init__(
+        self,
+        place: RunPlace,
+        node: Node,
+        row: RegisteredRun,
+        made: Mapping[str, Mapping[str, Mapping[str, Any]]],
+        canceled: Callable[[], bool],
+    ) -> None:
+        self._run, self._node, self._row, self._canceled = place, node, row, canceled
+        folder = Path(row.folder)
+        self._step = StepPlace(place.workspace, node, row.id, folder, place.parameters, made)
+        self._attempt = int(row.details.get("attempt") or 0) + 1
+        self.state = StepState.RUNNING
+        self.outputs: Mapping[str, Mapping[str, Any]] = places_of_outputs(self._step)
+
+    def carry_out(self) -> None:
+        """Body of the thread; `state` and `outputs` say afterwards how it ended."""
+        self._say("begins" if self._attempt == 1 else f"begins again, attempt {self._attempt}")
+        try:
+            outcome = self._outcome()
+        except BatchmillError as error:
+            outcome = StepOutcome(RunStatus.FAILED, error.line)
+        except Exception as error:
+            self._run.log.say(traceback.format_exc())
+            outcome = StepOutcome(RunStatus.FAILED, f"{type(error).__name__}: {error}")
+        try:
+            self._end(outcome)
+        except Exception:
+            self._run.log.say(traceback.format_exc())
+            outcome = StepOutcome(RunStatus.FAILED)
+        self.state = STATES[outcome.status]
+
+    # --- work -----------------------------------------------------------------------------------------------------------------------
+
+    def _outcome(self) -> StepOutcome:
+        self._step.folder.mkdir(parents=True, exist_ok=True)
+        known = self._known_end()
+        if known is not None:
+            ports = self._node.inputs
+            filled = {port.name: str(self._step.on_compute(port.path_on_compute, INPUTS, port.name)) for port in ports}
+            return self._published(known, bound_outputs(self._step), filled)
+        found = found_inputs(self._step)
+        self._run.record.change(self._row.id, status=RunStatus.QUEUED, folder=str(self._step.folder), details={"attempt": self._attempt})
+        with self._slot() as mine:
+            if not mine:
+                return StepOutcome(RunStatus.CANCELED)
+            self._note_start()
+            self._copy_snapshot()
+            with bound_inputs(self._step, found) as inputs:
+                outputs = bound_outputs(self._step, again=self._attempt > 1)
+                outcome = self._carried(self._work(inputs, outputs))
+                self._note_end(outcome)
+                return self._published(outcome, outputs, {name: one.path for name, one in inputs.items()})
+
+    def _work(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> StepWork:
+        run = self._run
+        return StepWork(
+            workspace=run.workspace,
+            pipeline_run_id=run.run.id,
+            step_run_id=self._row.id,
+            experiment=run.run.experiment or "",
+            graph=run.graph,
+            node=self._node,
+            parameters=run.parameters,
+            folder=self._step.folder,
+            attempt=self._attempt,
+            inputs=inputs,
+            outputs=outputs,
+            canceled=self._canceled,
+            announce=self._say,
+        )
+
+    def _carried(self, work: StepWork) -> StepOutcome:
+        if self._node.kind == PARALLEL_RUN:
+            from batchmill.pipeline.carry_parallel import carry_parallel
+
+            return carry_parallel(work)
+        from batchmill.pipeline.carry_script import carry_script
+
+        return carry_script(work, self._run.guardian())
+
+    @contextmanager
+    def _slot(self) -> Iterator[bool]:
+        """A place to work at; parallel runs take the nodes of a compute target themselves."""
+        slots, compute = self._run.slots, self._node.compute
+        if compute is None or compute in LOCAL:
+            with slots.here(self._canceled) as mine:
+                yield mine
+        elif self._node.kind == PARALLEL_RUN:
+            yield True
+        else:
+            with slots.on(compute, self._node_count(), self._canceled, self._wait_for) as mine:
+                yield mine
+
+    def _node_count(self) -> int:
+        wanted = self._node.node_count
+        return int(self._run.parameters[wanted.name] if isinstance(wanted, Reference) else wanted or 1)
+
+    def _copy_snapshot(self) -> None:
+        """A new working copy of the source; a parallel run that goes on has its own."""
+        if self._node.snapshot is None:
+            self._step.cwd.mkdir(parents=True, exist_ok=True)
+            return
+        if self._node.kind == PARALLEL_RUN and self._step.cwd.exists() and self._attempt > 1:
+            return
+        from batchmill.pipeline.source_snapshot import copy_snapshot
+
+        empty(self._step.cwd)
+        copy_snapshot(self._run.workspace, self._node.snapshot, self._step.folder / SNAPSHOT)
+
+    # --- the record -----------------------------------------------------------------------------------------------------------------
+
+    def _note_start(self) -> None:
+        details = {"outputs": self.outputs, "waiting_for": None}
+        if self._node.kind == PARALLEL_RUN:
+            self._run.record.change(self._row.id, details=details)  # its carrier says when it has nodes
+        else:
+            self._run.record.change(self._row.id, status=RunStatus.RUNNING, details=details)
+
+    def _known_end(self) -> StepOutcome | None:
+        """How the work ended, where an earlier runner died after that."""
+        path = self._step.folder / ENDED
+        if not path.exists():
+            return None
+        told = json.loads(path.read_text())
+        return StepOutcome(RunStatus(told["status"]), told["error"], told["details"])
+
+    def _note_end(self, outcome: StepOutcome) -> None:
+        told = {"status": outcome.status, "error": outcome.error, "details": dict(outcome.details or {})}
+        atomic_write(self._step.folder / ENDED, json.dumps(told))
+
+    def _published(self, outcome: StepOutcome, outputs: Mapping[str, Any], inputs: Mapping[str, str | None]) -> StepOutcome:
+        """The outcome with where the outputs are; what they are brought to may refuse them."""
+        if outcome.status is not RunStatus.COMPLETED:
+            return outcome
+        publish_inputs(self._step, inputs)
+        self.outputs = publish(self._step, outputs)
+        return replace(outcome, details={**(outcome.details or {}), "outputs": self.outputs})
+
+    def _end(self, outcome: StepOutcome) -> None:
+        from batchmill.pipeline.step_logs import keep_logs
+
+        try:
+            keep_logs(self._run.workspace, self._row.id, self._step.folder / LOGS)
+        except BatchmillError as error:
+            self._say(f"its logs could not be copied to the datastore: {error.line}")
+        details = {**(outcome.details or {}), "waiting_for": None}
+        self._run.record.change(self._row.id, status=outcome.status, error=outcome.error, details=details)
+        (self._step.folder / ENDED).unlink(missing_ok=True)
+        self._say(f"{outcome.status}{': ' + outcome.error if outcome.error else ''}")
+
+    def _wait_for(self, text: str) -> None:
+        self._run.record.change(self._row.id, details={"waiting_for": text})
+        self._say(text)
+
+    def _say(self, text: str) -> None:
+        self._run.log.say(f"step {self._node.name}: {text}")
+
+
+def start(execution: StepExecution, ended: Callable[[StepExecution], None]) -> threading.Thread:
+    """Carry a step out in a thread of its own; ``ended`` is called there at the end."""
+
+    def body() -> None:
+        execution.carry_out()
+        ended(execution)
+
+    thread = threading.Thread(target=body, name="batchmill-step", daemon=True)
+    thread.start()
+    return thread
