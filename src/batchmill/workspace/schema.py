@@ -16,6 +16,7 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Dialect,
+    Float,
     ForeignKey,
     Index,
     Integer,
@@ -233,6 +234,129 @@ pool_nodes = Table(
     Column("lease", Text, nullable=True),
     Column("since", Moment, nullable=False),
     PrimaryKeyConstraint("compute_id", "number"),
+)
+
+
+# A published pipeline; its graph is an asset of kind "graph".
+published_pipelines = Table(
+    "published_pipelines",
+    metadata,
+    Column("id", Text, nullable=False),
+    _workspace_column(),
+    Column("name", name_type(), nullable=False),
+    Column("description", Text, nullable=True),
+    Column("version", Text, nullable=True),
+    Column("status", Text, nullable=False),
+    Column("graph_id", Text, nullable=False),
+    Column("continue_on_step_failure", Boolean(create_constraint=False), nullable=True),
+    Column("created", Moment, nullable=False),
+    Column("modified", Moment, nullable=False),
+    PrimaryKeyConstraint("id"),
+    Index("ix_published_pipelines_created", "workspace_id", "created"),
+)
+
+# ``versions``: {version: id of a published pipeline}, in the order in which they were added.
+pipeline_endpoints = Table(
+    "pipeline_endpoints",
+    metadata,
+    Column("id", Text, nullable=False),
+    _workspace_column(),
+    Column("name", name_type(), nullable=False),
+    Column("description", Text, nullable=True),
+    Column("status", Text, nullable=False),
+    Column("default_version", Text, nullable=False),
+    Column("versions", JSON, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("modified", Moment, nullable=False),
+    PrimaryKeyConstraint("id"),
+    Index(
+        "uq_pipeline_endpoints_name",
+        "workspace_id",
+        "name",
+        unique=True,
+        sqlite_where=text("status <> 'Archived'"),
+        postgresql_where=text("status <> 'Archived'"),
+    ),
+)
+
+# ``anchor``: where the grid of the recurrence begins; up to ``considered`` it has been decided what to do.
+schedules = Table(
+    "schedules",
+    metadata,
+    Column("id", Text, nullable=False),
+    _workspace_column(),
+    Column("name", name_type(), nullable=False),
+    Column("description", Text, nullable=True),
+    Column("status", Text, nullable=False),
+    Column("pipeline_id", Text, nullable=True),
+    Column("pipeline_endpoint_id", Text, nullable=True),
+    Column("experiment", name_type(), nullable=False),
+    Column("recurrence", JSON(none_as_null=True), nullable=True),
+    Column("parameters", JSON, nullable=False),
+    Column("datastore", Text, nullable=True),
+    Column("path_on_datastore", Text, nullable=True),
+    Column("polling_interval", Float, nullable=True),
+    Column("data_path_parameter_name", Text, nullable=True),
+    Column("continue_on_step_failure", Boolean(create_constraint=False), nullable=True),
+    Column("overlap", Text, nullable=False),
+    Column("anchor", Moment, nullable=False),
+    Column("considered", Moment, nullable=False),
+    Column("created", Moment, nullable=False),
+    Column("modified", Moment, nullable=False),
+    PrimaryKeyConstraint("id"),
+    Index("ix_schedules_created", "workspace_id", "created"),
+)
+
+
+def _schedule_column() -> Column[str]:
+    return Column("schedule_id", Text, ForeignKey("schedules.id", ondelete="CASCADE"), nullable=False)
+
+
+# What a datastore schedule saw last: ``marks`` is {name of a file: what changes with its content}.
+schedule_polls = Table(
+    "schedule_polls",
+    metadata,
+    _schedule_column(),
+    Column("polled", Moment, nullable=False),
+    Column("marks", JSON, nullable=False),
+    PrimaryKeyConstraint("schedule_id"),
+)
+
+# One row for each moment at which a schedule fired, should have fired or was kept from it; ``run_id`` is decided before the run is made.
+schedule_fires = Table(
+    "schedule_fires",
+    metadata,
+    Column("id", Text, nullable=False),
+    _workspace_column(),
+    _schedule_column(),
+    Column("planned", Moment, nullable=False),
+    Column("path", name_type(), nullable=False),
+    Column("fired", Moment, nullable=True),
+    Column("reason", Text, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("run_id", name_type(), nullable=True),
+    Column("note", Text, nullable=True),
+    Column("host", Text, nullable=True),
+    Column("pid", Integer, nullable=True),
+    Column("process_start", Text, nullable=True),
+    Column("heartbeat", Moment, nullable=True),
+    PrimaryKeyConstraint("id"),
+    Index("uq_schedule_fires_planned", "schedule_id", "planned", "path", unique=True),
+    Index("ix_schedule_fires_outcome", "workspace_id", "outcome"),
+)
+
+# The processes that fire the schedules of a workspace.
+serving = Table(
+    "serving",
+    metadata,
+    Column("id", Text, nullable=False),
+    _workspace_column(),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("process_start", Text, nullable=False),
+    Column("started", Moment, nullable=False),
+    Column("heartbeat", Moment, nullable=False),
+    PrimaryKeyConstraint("id"),
 )
 
 
