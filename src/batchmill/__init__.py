@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from batchmill.errors import BatchmillError as BatchmillError
     from batchmill.parallel_run.run import Run as Run
     from batchmill.parallel_run.run import run as run
+    from batchmill.pipeline.experiment import Experiment as Experiment
+    from batchmill.pipeline.experiment_run import ExperimentRun as ExperimentRun
+    from batchmill.pipeline.pipeline_run import PipelineRun as PipelineRun
+    from batchmill.pipeline.run_details import RunDetails as RunDetails
+    from batchmill.pipeline.script_run import ScriptRun as ScriptRun
+    from batchmill.pipeline.step_run import StepRun as StepRun
     from batchmill.worker.entry_script import EntryScript as EntryScript
     from batchmill.workspace.compute import AmlCompute as AmlCompute
     from batchmill.workspace.compute import ComputeTarget as ComputeTarget
@@ -52,11 +58,17 @@ __all__ = [
     "Datastore",
     "EntryScript",
     "Environment",
+    "Experiment",
+    "ExperimentRun",
     "FileDataset",
     "Model",
+    "PipelineRun",
     "Run",
     "RunConfiguration",
+    "RunDetails",
+    "ScriptRun",
     "ScriptRunConfig",
+    "StepRun",
     "TabularDataset",
     "Workspace",
     "__version__",
@@ -84,6 +96,12 @@ _HOMES = {
     "RunConfiguration": "batchmill.workspace.run_configuration",
     "ScriptRunConfig": "batchmill.workspace.run_configuration",
     "TabularDataset": "batchmill.workspace.tabular_dataset",
+    "Experiment": "batchmill.pipeline.experiment",
+    "ExperimentRun": "batchmill.pipeline.experiment_run",
+    "PipelineRun": "batchmill.pipeline.pipeline_run",
+    "RunDetails": "batchmill.pipeline.run_details",
+    "ScriptRun": "batchmill.pipeline.script_run",
+    "StepRun": "batchmill.pipeline.step_run",
     "Workspace": "batchmill.workspace.workspace",
 }
 

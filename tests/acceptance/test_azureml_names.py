@@ -55,7 +55,7 @@ HEAVY = (
 def test_name_is_the_one_of_batchmill(module: str, name: str) -> None:
     value = getattr(importlib.import_module(module), name)
     if isinstance(value, type):
-        assert value.__module__.startswith("batchmill.workspace.")
+        assert value.__module__.startswith(("batchmill.workspace.", "batchmill.pipeline."))
 
 
 @pytest.mark.parametrize(

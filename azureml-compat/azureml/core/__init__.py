@@ -1,5 +1,7 @@
 """Workspace, data, models, environments and compute of SDK v1."""
 
+from batchmill.pipeline.experiment import Experiment as Experiment
+from batchmill.pipeline.experiment_run import Run as Run
 from batchmill.workspace.compute import ComputeTarget as ComputeTarget
 from batchmill.workspace.conda_dependencies import SDK_VERSION as VERSION
 from batchmill.workspace.dataset import Dataset as Dataset

@@ -38,6 +38,8 @@ def submit_graph(
     name: str | None = None,
     source: str = "SDK",
     pipeline: str | None = None,
+    run_id: str | None = None,
+    kind: str = PIPELINE_RUN,
     unknown: Literal["refuse", "ignore"] = "refuse",
 ) -> RegisteredRun:
     """Start a run of a kept graph (`keep_graph`) in a process of its own; returns its record at once.
@@ -47,6 +49,8 @@ def submit_graph(
         unknown: what to do with names that are no parameters of the graph.
         source: who asks: "SDK", "CLI", "Schedule".
         pipeline: the id of the published pipeline that this is.
+        run_id: that of the new run, where it has been decided already; no run has it yet.
+        kind: what the run is called: that of a pipeline, or of a single script.
 
     Raises:
         Exception: the graph has no such parameter (Azure ML: no class of its own).
@@ -59,9 +63,9 @@ def submit_graph(
     check_compute_targets(workspace, graph)
     kept = graph_id or keep_graph(workspace, graph)
     workspace.registry.experiment(experiment)
-    run_id = str(uuid.uuid4())
+    run_id = run_id or str(uuid.uuid4())
     folder = Path(workspace.folder, FOLDER, run_id)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     details = {
         "graph": kept,
         "parameters": values,
@@ -73,14 +77,14 @@ def submit_graph(
     }
     run = workspace.registry.add_run(
         run_id,
-        kind=PIPELINE_RUN,
+        kind=kind,
         name=name or graph.description or experiment,
         experiment=experiment,
         parent=parent,
         folder=str(folder),
         details=details,
         tags=tags,
-        properties={"azureml.runsource": "azureml.PipelineRun", "runSource": source, **(properties or {})},
+        properties={"azureml.runsource": kind, "runSource": source, **(properties or {})},
     )
     start_runner(workspace, run_id)
     return run

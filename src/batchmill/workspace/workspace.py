@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from batchmill.workspace.asset import Asset
     from batchmill.workspace.datastore import Datastore
-    from batchmill.workspace.run_index import RegisteredRun
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 FIRST_DEFAULT = "workspaceblobstore"
@@ -326,9 +325,21 @@ class Workspace:
         return None if name is None else AmlCompute(self, name)
 
     @property
-    def experiments(self) -> Mapping[str, Sequence[RegisteredRun]]:
-        """Name -> runs of the experiment, newest first."""
-        return {name: self.registry.runs(experiment=name) for name in self.registry.experiments()}
+    def experiments(self) -> Mapping[str, Any]:
+        """Name -> experiment (`batchmill.Experiment`)."""
+        import batchmill
+
+        return {name: batchmill.Experiment.named(self, name) for name in self.registry.experiments()}
+
+    def get_run(self, run_id: str) -> Any:
+        """The run of that id, as the class of its kind: `batchmill.PipelineRun`, ``StepRun``, ``ScriptRun`` or ``ExperimentRun``.
+
+        Raises:
+            UserErrorException: there is none.
+        """
+        import batchmill
+
+        return batchmill.ExperimentRun.get(self, run_id)
 
     def _view(self, kind: str, module: str) -> Mapping[str, Any]:
         """A mapping whose objects the kind's own module makes, with its function ``from_asset(workspace, asset)``."""

@@ -1,0 +1,3 @@
+"""Experiments."""
+
+from batchmill.pipeline.experiment import Experiment as Experiment

@@ -1,0 +1,3 @@
+"""Runs."""
+
+from batchmill.pipeline.experiment_run import Run as Run

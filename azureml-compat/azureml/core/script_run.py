@@ -1,0 +1,3 @@
+"""Runs of scripts."""
+
+from batchmill.pipeline.script_run import ScriptRun as ScriptRun
