@@ -20,11 +20,11 @@ PATIENCE = 60.0
 STORE = "workspaceblobstore"
 
 
-def node(ws: Workspace, folder: Path, name: str, script: str, arguments: Sequence[Value] = (), **more: Any) -> Node:
+def node(ws: Workspace, folder: Path, name: str, text: str, arguments: Sequence[Value] = (), **more: Any) -> Node:
     """A `PYTHON` step whose script has this text."""
     source = folder / "sources" / name
     source.mkdir(parents=True, exist_ok=True)
-    (source / "script.py").write_text(script)
+    (source / "script.py").write_text(text)
     given: dict[str, Any] = {"kind": "python", "script": "script.py", "source": str(source)}
     given["snapshot"] = keep_snapshot(ws, source)
     return Node(id=uuid.uuid5(uuid.NAMESPACE_OID, name).hex[:8], name=name, module="m", arguments=tuple(arguments), **(given | more))
@@ -42,8 +42,10 @@ def input_from(before: Node, name: str, **more: Any) -> InputPort:
 def added(ws: Workspace, nodes: Sequence[Node], parameters: Mapping[str, Parameter] | None = None, **details: Any) -> RegisteredRun:
     """A run that nobody works at yet."""
     kept = ws.registry.save("graph", Graph(tuple(nodes), dict(parameters or {})).to_dict())
+    run_id, kind = str(uuid.uuid4()), details.pop("kind", PIPELINE_RUN)
     given = {"graph": kept.id, "parameters": {}, **details}
-    return ws.registry.add_run(str(uuid.uuid4()), kind=PIPELINE_RUN, name="test", experiment="tests", details=given)
+    folder = str(Path(ws.folder, "pipeline_runs", run_id))
+    return ws.registry.add_run(run_id, kind=kind, name="test", experiment="tests", details=given, folder=folder)
 
 
 def submitted(ws: Workspace, nodes: Sequence[Node], parameters: Mapping[str, Parameter] | None = None, **details: Any) -> RegisteredRun:

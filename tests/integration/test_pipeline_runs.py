@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from batchmill.parallel_run.cores import usable_cores
 from batchmill.pipeline.graph import Parameter, Reference
+from batchmill.pipeline.runner import resume_run
+from batchmill.workspace.compute import AmlCompute, ComputeTarget
+from batchmill.workspace.registered_run import SCRIPT_RUN
 from batchmill.workspace.workspace import Workspace
-from tests.pipeline_runs import ended, input_from, log, node, output, std_log, steps, submitted
+from tests.pipeline_runs import ended, input_from, log, node, output, processes_with, std_log, steps, submitted, until
 
 MAKES = """
 import os, sys
@@ -47,3 +53,135 @@ def test_two_steps_and_what_flows_between_them(ws: Workspace, tmp_path: Path) ->
     assert kept.read_text() == f"made by {found['first'].id}\n"
     assert found["first"].tags == {"azureml.nodeid": first.id, "azureml.pipeline": run.id}
     assert json.dumps(run.as_dict())
+
+
+FAILS = "import sys; print('on its way'); sys.exit('it is broken')"
+FINE = "print('fine')"
+LASTS = "import time, pathlib, sys; pathlib.Path(sys.argv[1]).touch(); time.sleep(120)"
+
+
+def _statuses(ws: Workspace, run_id: str) -> dict[str, str]:
+    return {name: step.status for name, step in steps(ws, run_id).items()}
+
+
+@pytest.mark.parametrize(("go_on", "other"), [(False, "Canceled"), (True, "Completed")])
+def test_k71_after_a_failure(ws: Workspace, tmp_path: Path, go_on: bool, other: str) -> None:
+    first = node(ws, tmp_path, "first", FAILS)
+    later = node(ws, tmp_path, "later", FINE, after=(first.id,))
+    wait = node(ws, tmp_path, "wait", FINE)
+    independent = node(ws, tmp_path, "independent", FINE, after=(wait.id,))
+    run = ended(ws, submitted(ws, [first, later, independent, wait], continue_on_step_failure=go_on).id)
+    assert run.status == "Failed"
+    assert run.error == "Step first failed: The script script.py ended with exit code 1: it is broken"
+    found = steps(ws, run.id)
+    assert found["first"].error == "The script script.py ended with exit code 1: it is broken"
+    assert (found["later"].status, found["later"].error) == ("Canceled", "not started, because step first failed")
+    assert found["wait"].status == "Completed" or not go_on
+    if go_on:
+        assert found["independent"].status == "Completed"
+    assert std_log(found["first"]) == "on its way\nit is broken\n"
+
+
+def test_cancel_of_a_run(ws: Workspace, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    lasting = node(ws, tmp_path, "lasting", LASTS, [str(begun)])
+    later = node(ws, tmp_path, "later", FINE, after=(lasting.id,))
+    run = submitted(ws, [lasting, later])
+    until(begun.exists, "the script runs")
+    began = time.monotonic()
+    ws.registry.request_cancel(run.id)
+    assert ended(ws, run.id).status == "Canceled"
+    assert time.monotonic() - began < 5
+    assert _statuses(ws, run.id) == {"lasting": "Canceled", "later": "Canceled"}
+    assert steps(ws, run.id)["later"].error == "not started, because the run was canceled"
+    assert processes_with(run.id) == []
+
+
+def test_cancel_of_one_step(ws: Workspace, tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    lasting = node(ws, tmp_path, "lasting", LASTS, [str(begun)])
+    other = node(ws, tmp_path, "other", FINE)
+    run = submitted(ws, [lasting, other], continue_on_step_failure=True)
+    until(begun.exists, "the script runs")
+    ws.registry.request_cancel(steps(ws, run.id)["lasting"].id)
+    assert ended(ws, run.id).status == "Canceled"
+    assert _statuses(ws, run.id) == {"lasting": "Canceled", "other": "Completed"}
+
+
+def test_a_script_that_lasts_too_long(ws: Workspace, tmp_path: Path) -> None:
+    run = ended(ws, submitted(ws, [node(ws, tmp_path, "slow", LASTS, [str(tmp_path / "x")], timeout=0.5)]).id)
+    assert run.error == "Step slow failed: The script script.py ran longer than its time-out of 0.5 seconds and was ended."
+
+
+def test_what_a_script_leaves_running_is_ended(ws: Workspace, tmp_path: Path) -> None:
+    leaves = "import subprocess, sys; subprocess.Popen(['sleep', '300'], start_new_session=True); print('done')"
+    run = ended(ws, submitted(ws, [node(ws, tmp_path, "leaves", leaves)]).id)
+    assert run.status == "Completed"
+    assert processes_with(steps(ws, run.id)["leaves"].id) == []
+
+
+def test_independent_steps_run_at_the_same_time(ws: Workspace, tmp_path: Path) -> None:
+    if usable_cores() < 2:
+        pytest.skip("NOT TESTED: this machine has one core")
+    meets = """
+import pathlib, sys, time
+mine, other = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
+mine.touch()
+deadline = time.monotonic() + 30
+while not other.exists():
+    assert time.monotonic() < deadline
+    time.sleep(0.01)
+"""
+    a, b = tmp_path / "a", tmp_path / "b"
+    nodes = [node(ws, tmp_path, "one", meets, [str(a), str(b)]), node(ws, tmp_path, "two", meets, [str(b), str(a)])]
+    assert ended(ws, submitted(ws, nodes).id).status == "Completed"
+
+
+def test_steps_wait_for_nodes_of_their_compute_target(ws: Workspace, tmp_path: Path) -> None:
+    ComputeTarget.create(ws, "one", AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=1))
+    alone = """
+import os, sys
+os.mkdir(sys.argv[1])
+os.rmdir(sys.argv[1])
+"""
+    nodes = [node(ws, tmp_path, f"step{n}", alone, [str(tmp_path / "lock")], compute="one") for n in range(5)]
+    run = ended(ws, submitted(ws, nodes).id)
+    assert (run.status, run.error) == ("Completed", None)
+    assert ws.compute_targets["one"].get_status().serialize()["nodeStateCounts"]["runningNodeCount"] == 0
+
+
+def test_commands(ws: Workspace, tmp_path: Path) -> None:
+    out = Reference("output", "scores")
+    line = node(ws, tmp_path, "line", "", kind="command", script=None, command=("ls *.py && echo $HOME_OF && exit 3",))
+    words = node(ws, tmp_path, "words", "", kind="command", command=("echo", "a b", out), outputs=(output("scores", exists=True),))
+    line = replace(line, environment_variables={"HOME_OF": "me"})
+    run = ended(ws, submitted(ws, [line, words], continue_on_step_failure=True).id)
+    found = steps(ws, run.id)
+    assert found["line"].error == "The command ended with exit code 3: me"
+    assert std_log(found["line"]) == "script.py\nme\n"
+    assert std_log(found["words"]) == f"a b {ws.folder}/workspaceblobstore/azureml/{found['words'].id}/scores\n"
+
+
+def test_a_single_script_is_its_own_step(ws: Workspace, tmp_path: Path) -> None:
+    run = ended(ws, submitted(ws, [node(ws, tmp_path, "alone", "import os; print(os.environ['AZUREML_RUN_ID'])")], kind=SCRIPT_RUN).id)
+    assert (run.status, run.kind) == ("Completed", SCRIPT_RUN)
+    assert steps(ws, run.id) == {}
+    assert std_log(run) == f"{run.id}\n"
+
+
+def test_a_run_that_has_ended_is_begun_again(ws: Workspace, tmp_path: Path) -> None:
+    marker, count = tmp_path / "marker", tmp_path / "count"
+    counts = "import sys; open(sys.argv[1], 'a').write('x')"
+    needs = "import os, sys; sys.exit(0 if os.path.exists(sys.argv[1]) else 'not yet')"
+    first = node(ws, tmp_path, "first", counts, [str(count)])
+    second = node(ws, tmp_path, "second", needs, [str(marker)], after=(first.id,))
+    third = node(ws, tmp_path, "third", FINE, after=(second.id,))
+    run = ended(ws, submitted(ws, [first, second, third]).id)
+    assert run.status == "Failed"
+    marker.touch()
+    assert resume_run(ws, run.id) is not None
+    again = ended(ws, run.id)
+    assert (again.status, again.error) == ("Completed", None)
+    assert set(_statuses(ws, run.id).values()) == {"Completed"}
+    assert count.read_text() == "x"
+    assert resume_run(ws, run.id) is None

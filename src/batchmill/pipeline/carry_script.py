@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 STD_LOG = "user_logs/std_log.txt"
 TAIL = 4096  # bytes of the log in which its last line is looked for
-INHERITED = ("AZUREML_", "AZ_BATCH", "AML_PARAMETER_", "BATCHMILL_STEP", "BATCHMILL_INCARNATION")
-"""Variables of the process that submitted the pipeline which are none of the script's: it may have been a step itself."""
+NOT_INHERITED = ("AZUREML_", "AZ_BATCH", "AML_PARAMETER_", "BATCHMILL_STEP", "BATCHMILL_INCARNATION", "BATCHMILL_SECRET_KEY")
+"""How the variables begin that scripts do not see: keys, and those of a step that submitted the pipeline."""
 SHELL = (
     "import ctypes, os, sys\n"
     "sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 9, 0, 0, 0)\n"
@@ -40,12 +40,27 @@ def carry_script(work: StepWork, guardian: ScriptGuardian) -> StepOutcome:
     Raises:
         BatchmillError: its environment cannot be made, or a word of it cannot be told.
     """
+    from batchmill.pipeline.step_questions_server import StepQuestions
+    from batchmill.workspace.run_answers import RunAnswers
+
     interpreter = _interpreter(work)
     log = work.folder / "logs" / STD_LOG
     log.parent.mkdir(parents=True, exist_ok=True)
-    words, own = _words(work, interpreter)
-    mark = f"{work.step_run_id}/{work.attempt}"
-    variables = _environment(work, interpreter) | own
+    inputs = {name: {"mode": one.port.mode, "path": one.path, "dataset": one.dataset_id} for name, one in work.inputs.items()}
+    outputs = {name: one.path for name, one in work.outputs.items()}
+    with (
+        RunAnswers(work.workspace, work.step_run_id, inputs, outputs, folder=work.folder / "asked") as answers,
+        StepQuestions(answers.answer) as asked,
+    ):
+        outcome = _run(work, interpreter, log, asked.variables, guardian)
+        if answers.failure is not None and outcome.status is not RunStatus.CANCELED:
+            return StepOutcome(RunStatus.FAILED, answers.failure, outcome.details)
+        return outcome
+
+
+def _run(work: StepWork, interpreter: Interpreter, log: Path, asked: Mapping[str, str], guardian: ScriptGuardian) -> StepOutcome:
+    words, mark = _words(work, interpreter), f"{work.step_run_id}/{work.attempt}"
+    variables = _environment(work, interpreter) | dict(asked)
     began = _size(log)
     guardian.watch(mark)
     try:
@@ -71,17 +86,17 @@ def _interpreter(work: StepWork) -> Interpreter:
     return found
 
 
-def _words(work: StepWork, interpreter: Interpreter) -> tuple[list[str], dict[str, str]]:
-    """The words of the process, and the variables that come with them."""
+def _words(work: StepWork, interpreter: Interpreter) -> list[str]:
+    """The words of the process."""
     from batchmill.worker.step_script import command_of
 
     node = work.node
     arguments = [text_of(value, work) for value in node.arguments]
     if node.kind != COMMAND:
         assert node.script is not None
-        return command_of(interpreter.python, node.script, arguments)
+        return command_of(interpreter.python, node.script, arguments)[0]
     command = " ".join(_quoted(text_of(value, work), len(node.command)) for value in node.command)
-    return [sys.executable, "-S", "-E", "-c", SHELL, str(os.getpid()), " ".join([command, *_all_quoted(arguments)])], {}
+    return [sys.executable, "-S", "-E", "-c", SHELL, str(os.getpid()), " ".join([command, *_all_quoted(arguments)])]
 
 
 def _quoted(word: str, count: int) -> str:
@@ -96,12 +111,10 @@ def _all_quoted(words: list[str]) -> list[str]:
 
 
 def _environment(work: StepWork, interpreter: Interpreter) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(INHERITED)}
-    hidden = [name for name, value in interpreter.variables.items() if not value]  # must not be inherited
-    given: Mapping[str, str] = interpreter.variables | step_variables(work)
-    path = {} if work.node.kind != COMMAND or not interpreter.variables.get("PATH") else {"PATH": interpreter.variables["PATH"]}
-    found = inherited | given | path
-    return {name: value for name, value in found.items() if name not in hidden or value}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
+    own = step_variables(work)
+    hidden = {name for name, value in interpreter.variables.items() if not value}  # must not be inherited
+    return {name: value for name, value in (inherited | interpreter.variables | own).items() if name in own or name not in hidden}
 
 
 def _outcome(work: StepWork, code: int | None, log: Path, began: int) -> StepOutcome:

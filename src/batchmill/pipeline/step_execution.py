@@ -81,7 +81,7 @@ class StepExecution:
         except Exception:
             self._run.log.say(traceback.format_exc())
             outcome = StepOutcome(RunStatus.FAILED)
-        self.state = STATES[outcome.status]
+        self.state = STATES.get(outcome.status, StepState.FAILED)
 
     # --- work -----------------------------------------------------------------------------------------------------------------------
 
@@ -194,7 +194,8 @@ class StepExecution:
         from batchmill.pipeline.step_logs import keep_logs
 
         try:
-            keep_logs(self._run.workspace, self._row.id, self._step.folder / LOGS)
+            below = LOGS if self._node.kind == PARALLEL_RUN else ""  # its folder is that of the parallel run
+            keep_logs(self._run.workspace, self._row.id, self._step.folder / LOGS, below)
         except BatchmillError as error:
             self._say(f"its logs could not be copied to the datastore: {error.line}")
         details = {**(outcome.details or {}), "waiting_for": None}
