@@ -37,7 +37,7 @@ from batchmill.parallel_run.output import OrderedOutput
 from batchmill.parallel_run.plan import check_output_outside, make_plan
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder, find_run
-from batchmill.parallel_run.run_identity import installed
+from batchmill.parallel_run.run_identity import COMPLETE, installed, source_list
 from batchmill.parallel_run.scheduler import COORDINATOR_DIED, Instruction, Policy, Scheduler
 from batchmill.parallel_run.snapshot import take_snapshot
 from batchmill.parallel_run.target import target_of
@@ -70,7 +70,8 @@ class Coordinator:
         self.progress = progress or Silent()
         self.description: dict[str, Any] = json.loads(folder.settings.read_text())
         self.settings = RunSettings(**self.description["settings"])
-        self.names = Names(self.settings, Path(self.description["folder"]), self.description.get("workspace"))
+        started_in, workspace = Path(self.description["folder"]), self.description.get("workspace")
+        self.names = Names(self.settings, started_in, workspace, run=folder.path, step=self.description.get("step_run"))
         self.target = target_of(self.names.place(self.description["output"]), folder, self.settings.retry_timeout)
         self.output = self.target.folder
         self._reserve: Reserve | None = None
@@ -149,6 +150,7 @@ class Coordinator:
         status = self.ledger.status
         self.names.record(self.folder, status if status.ended else RunStatus.INTERRUPTED)
         self.give_nodes_back()
+        self.names.scripts.close()
         self.ledger.close()
         self.target.release()
         self.folder.unlock()
@@ -195,10 +197,10 @@ class Coordinator:
             raise RunFailedError(f"Unable to create any task within {limit:g} seconds.", cure=cure) from None
 
     def _plan_and_snapshot(self) -> None:
-        if not (self.folder.snapshot / ".complete").exists():
+        if not (self.folder.snapshot / COMPLETE).exists():
             shutil.rmtree(self.folder.snapshot, ignore_errors=True)
             take_snapshot(Path(self.description["script"]), self.source_folder(), self.folder.snapshot, self.data_places())
-            (self.folder.snapshot / ".complete").touch()
+            (self.folder.snapshot / COMPLETE).write_text(source_list(self.folder.snapshot))
         if not (self.folder.plan / "plan.json").exists():
             was_in = os.getcwd()
             os.chdir(self.description["folder"])

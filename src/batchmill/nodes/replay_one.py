@@ -21,6 +21,7 @@ from batchmill.parallel_run.answers import answer_of
 from batchmill.parallel_run.events import NodeConfig
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.run_folder import RunFolder
+from batchmill.parallel_run.script_answers import not_kept
 from batchmill.parallel_run.snapshot import check_script
 from batchmill.worker.foreground import Foreground, Outcome, Place, source_of
 from batchmill.worker.plan_file import PlanFile
@@ -133,14 +134,15 @@ def _read(folder: RunFolder, config: NodeConfig, mini_batch: int, room: Path) ->
 
 
 def _ask(folder: RunFolder, coordinator: Coordinator) -> Ask:
-    """Questions are answered as the run was answered; what it never asked is looked up, and not kept."""
+    """Questions are answered as the run was answered; what it never asked is looked up, and not kept, nor is what it logs."""
     ledger = Ledger(folder.ledger)
     try:
         coordinator.names.recall(ledger)
         coordinator.names.connect()
     finally:
         ledger.close()
-    return lambda question: answer_of(coordinator.names.answer, question)
+    answer = coordinator.names.answer
+    return lambda question: answer_of(not_kept if "telling" in question else answer, question)
 
 
 def _place(config: NodeConfig, room: Path, ask: Ask) -> Place:

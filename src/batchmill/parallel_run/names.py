@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import SettingError, UsageError
+from batchmill.errors import SettingError
+from batchmill.parallel_run.script_answers import ScriptAnswers
 from batchmill.records import RunStatus
 from batchmill.storage.connections import find_with
 from batchmill.storage.mirrors import VARIABLE as MIRRORS
@@ -45,7 +46,7 @@ OF_READING = (
     "unparsable",
 )
 DATASET, DATASTORE = "dataset:", "datastore://"
-EMPTY: dict[str, Any] = {"workspace": None, "datasets": {}, "models": {}, "environment": None}
+EMPTY: dict[str, Any] = {"workspace": None, "datasets": {}, "models": {}, "environment": None, "asked": {}}
 
 
 def names_things(settings: RunSettings) -> bool:
@@ -110,6 +111,7 @@ def bound_names(ledger: Ledger) -> list[tuple[str, str]]:
 
 def _names_in(bound: Mapping[str, Any]) -> list[tuple[str, str]]:
     found = [("dataset", f"{one['name']}:{one['version']}" if one["name"] else one["id"]) for one in bound["datasets"].values()]
+    found += [("dataset", f"{one['name']}:{one['version']}") for one in bound["asked"].values()]
     found += sorted({("model", f"{_named_version(label)[0]}:{one['version']}") for label, one in bound["models"].items()})
     if bound["environment"] is not None:
         found.append(("environment", f"{bound['environment']['name']}:{bound['environment']['version']}"))
@@ -117,14 +119,21 @@ def _names_in(bound: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 class Names:
-    """The names of one run. ``folder`` is where the run was started from, ``workspace`` the name bound then, if there was one."""
+    """The names of one run. ``folder`` is where the run was started from, ``workspace`` the name bound then, if there was one; ``run`` is
+    the folder of the run, ``step`` the step that it carries out (`create_run`)."""
 
-    def __init__(self, settings: RunSettings, folder: Path, workspace: str | None) -> None:
+    def __init__(
+        self, settings: RunSettings, folder: Path, workspace: str | None, *, run: Path | None = None, step: Mapping[str, Any] | None = None
+    ) -> None:
         self._settings = settings
         self._folder = folder
         self._workspace_name = workspace or settings.workspace
         self._bound: dict[str, Any] = dict(EMPTY)
         self._ledger: Ledger | None = None
+        self.scripts = ScriptAnswers(
+            run or folder, settings.name or Path(settings.script).stem, step, lambda: self.workspace, lambda: "workspace" in self.__dict__
+        )
+        """What scripts are told, but of models."""
         self.size: VmSize | None = None
         """What a node of the compute target may use, once `bind` has looked at it; None where nothing bounds it."""
         find_with(self._connect)
@@ -257,6 +266,39 @@ class Names:
                 ended=now if status.ended else None,
             )
 
+    # --- what an earlier run has bound --------------------------------------------------------------------------------------------
+
+    @property
+    def models_bound(self) -> bool:
+        """Whether the run has bound any model."""
+        return bool(self._bound["models"])
+
+    def resolve_again(self, bound: Mapping[str, Any]) -> list[str]:
+        """How the models that another run has bound differ from those that this one would get: ``model churn v7 -> v8``."""
+        from batchmill.errors import BatchmillError
+
+        found = []
+        before = bound.get("models", {})
+        for label, entry in before.items():
+            name, version = _named_version(label)
+            try:
+                asset = self._model(name, version)
+            except BatchmillError as error:
+                found.append(f"model {name} v{entry['version']} is not to be had ({error.message.rstrip('.')})")
+                continue
+            if asset.id != entry["id"]:
+                how = f"v{entry['version']} -> v{asset.version}" if asset.version != entry["version"] else f"v{asset.version} was made anew"
+                found.append(f"model {name} {how}")
+        found += [f"model {label} is new" for label in self._bound["models"] if label not in before]
+        return list(dict.fromkeys(found))
+
+    def take_over(self, bound: Mapping[str, Any]) -> None:
+        """Bind the models that another run has bound: rows of both runs come from the same ones, whatever is registered meanwhile."""
+        news = [self._bind_model(*_named_version(label), one["id"], one["version"]) for label, one in bound.get("models", {}).items()]
+        if any(news):
+            self._bound["workspace"] = self._bound["workspace"] or str(self.workspace.name)
+            self._keep()
+
     # --- what the names stand for -------------------------------------------------------------------------------------------------
 
     def inputs(self) -> list[str]:
@@ -327,18 +369,56 @@ class Names:
             ModelNotFoundException: there is no such model.
             BatchmillError: it cannot be fetched.
         """
+        if question["kind"] == "dataset":
+            return self._dataset(question)
         if question["kind"] != "model":
-            raise UsageError(f"A run knows nothing of the kind '{question['kind']}'.")
+            return self.scripts.answer(question)
         from batchmill.workspace.model_cache import fetch_model
 
         asset = self._model(question["name"], question["version"])
         return {"name": asset.name, "version": asset.version, "id": asset.id, "folder": str(fetch_model(self.workspace, asset))}
 
+    def _dataset(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """A dataset that a script asks for, by id, or by name and version, a number or None."""
+        from batchmill.workspace.dataset import asset_by_name
+
+        datasets, named = self.scripts.datasets, question.get("id")
+        if named is None:
+            bound = self._bound["asked"].get(_label(question["name"], question["version"]))
+            if bound is None:
+                return datasets.told(asset_by_name(self.workspace, question["name"], question["version"]))
+            named = bound["id"]
+        return datasets.told(datasets.by_id(named))
+
+    def _bind_asked(self, question: Mapping[str, Any], answer: Mapping[str, Any]) -> bool:
+        label = _label(question["name"], question["version"])
+        if label in self._bound["asked"]:
+            return False
+        entry = {name: answer[name] for name in ("id", "name", "version")}
+        self._bound["asked"] = {**self._bound["asked"], label: entry}
+        return True
+
     def keep_answer(self, question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         """The first answer about a name binds: it is in the ledger before any worker knows it."""
-        if self._bind_model(question["name"], question["version"], answer["id"], answer["version"]):
+        if question["kind"] == "model":
+            new = self._bind_model(question["name"], question["version"], answer["id"], answer["version"])
+        else:
+            new = question["kind"] == "dataset" and question.get("id") is None and self._bind_asked(question, answer)
+        if new:
             self._bound["workspace"] = self._bound["workspace"] or str(self.workspace.name)
             self._keep()
+            self._tell_step_run()
+
+    def _tell_step_run(self) -> None:
+        """The step run shows what was bound for it, too; the truth is the ledger's."""
+        from batchmill.errors import RegistryError
+        from batchmill.workspace.run_answers import BOUND
+
+        step = self.scripts.step_run_id
+        if step is not None:
+            with suppress(RegistryError):
+                bound = {"models": self._bound["models"], "datasets": self._bound["asked"]}
+                self.workspace.registry.change_run(step, details={BOUND: bound})
 
 
 def _label(name: str, version: int | None) -> str:

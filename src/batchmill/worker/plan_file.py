@@ -140,6 +140,11 @@ class PlanFile:
         number = self._input_of_item(n)
         return Item(self._prefixes[number] + text, text, number, size, mtime_ns, etag.decode("utf-8") if etag else None)
 
+    def stretch(self, first: int, last: int) -> tuple[bytes, list[tuple[int, int, int, int]]]:
+        """The names (with etags) and the records of the items from ``first`` up to ``last``, as they lie in the plan."""
+        records = list(ITEM.iter_unpack(self._index[first * ITEM.size : (last + 1) * ITEM.size]))
+        return bytes(self._names[records[0][0] : records[-1][0]]), records[:-1]
+
     def _input_of_item(self, n: int) -> int:
         return 0 if self._single else bisect_right(self._first_items, n) - 1
 

@@ -49,7 +49,7 @@ class Dataset:
         Raises:
             UserErrorException: there is none of that name and version.
         """
-        return from_asset(workspace, _by_name(workspace, name, version))
+        return from_asset(workspace, asset_by_name(workspace, name, version))
 
     @staticmethod
     def get_by_id(workspace: Workspace, id: str, **_azure: Any) -> Any:
@@ -115,11 +115,16 @@ def find_asset(workspace: Workspace, text: str) -> Asset:
         return _by_id(workspace, text.removeprefix(BY_ID))
     name, colon, version = text.rpartition(":")
     if colon and (version.isdecimal() or version == LATEST):
-        return _by_name(workspace, name, version)
-    return _by_name(workspace, text, LATEST)
+        return asset_by_name(workspace, name, version)
+    return asset_by_name(workspace, text, LATEST)
 
 
-def _by_name(workspace: Workspace, name: str, version: int | str) -> Asset:
+def asset_by_name(workspace: Workspace, name: str, version: int | str | None) -> Asset:
+    """The registered dataset of that name; ``version`` is a number, None or "latest".
+
+    Raises:
+        UserErrorException: there is none.
+    """
     number = _version(version)
     asset = workspace.registry.get(KIND, str(name), number) if number is None or number <= MOST_VERSIONS else None
     if asset is None:

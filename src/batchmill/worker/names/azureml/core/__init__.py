@@ -8,7 +8,14 @@ from batchmill.worker.deferred import Deferred
 
 __path__ = extend_path(__path__, __name__)
 
-_HERE = {"Datastore": "datastore", "Dataset": "dataset", "Model": "model", "Run": "run", "Workspace": "workspace"}
+_HERE = {
+    "Datastore": "datastore",
+    "Dataset": "dataset",
+    "Experiment": "experiment",
+    "Model": "model",
+    "Run": "run",
+    "Workspace": "workspace",
+}
 _HOMES = {
     "CondaDependencies": "batchmill.workspace.conda_dependencies",
     "ComputeTarget": "batchmill.workspace.compute",
