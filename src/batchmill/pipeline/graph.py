@@ -11,10 +11,13 @@ import json
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import Any, Literal, Self, TypeAlias, TypeVar
+from typing import Any, Final, Literal, Self, TypeAlias, TypeVar
 
-PYTHON, COMMAND, PARALLEL_RUN = "python", "command", "parallel_run"
-FILE, TABULAR = "file", "tabular"
+PYTHON: Final = "python"
+COMMAND: Final = "command"
+PARALLEL_RUN: Final = "parallel_run"
+FILE: Final = "file"
+TABULAR: Final = "tabular"
 
 Shape = TypeVar("Shape")
 
@@ -70,8 +73,8 @@ class OutputSource:
     """What another step leaves: the output ``output`` of the node ``node``.
 
     ``type`` says whether it is taken as the folder itself ("folder": a ``PipelineData``), or as a dataset of the files in it.
-    ``read`` makes a table of the files: ``{"format": "csv" | "parquet", "options": {...}, "operations": [...]}`` in the terms of
-    `batchmill.data.definition.Definition`, its sources left out. ``register`` names the dataset when it is made: ``{"name": ...,
+    ``read`` says how the files are read, for example as a table: ``{"format": "csv" | "parquet", "options": {...}, "pattern": "**/*.csv",
+    "operations": [...]}``, see `batchmill.pipeline.read_output`. ``register`` names the dataset when it is made: ``{"name": ...,
     "create_new_version": True, "description": ..., "tags": ...}``.
     """
 

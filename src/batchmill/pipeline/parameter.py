@@ -17,8 +17,8 @@ OTHER_DEFAULT = "Graph already has pipeline parameter with same name {0} but dif
 class PipelineParameter:
     """A parameter with its default (Azure ML: ``azureml.pipeline.core.PipelineParameter``).
 
-    ``default_value`` is a text, a number, a truth value, a `DataPath` or a dataset. A scalar stands in arguments, ``params`` and settings as it
-    is; a path together with a `DataPathComputeBinding` as a tuple; a dataset in a `DatasetConsumptionConfig`.
+    ``default_value`` is a text, a number, a truth value, a `DataPath` or a dataset. A scalar stands in arguments, ``params`` and settings
+    as it is; a path together with a `DataPathComputeBinding` as a tuple; a dataset in a `DatasetConsumptionConfig`.
 
     >>> PipelineParameter("size", 5)
     PipelineParameter_Name:size_Default:5

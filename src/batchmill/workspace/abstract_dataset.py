@@ -139,9 +139,8 @@ class AbstractDataset:
 
     def random_split(self, percentage: float, seed: int | None = None) -> tuple[Self, Self]:
         """Two datasets without a file or row in common, which together are this one; the first holds about ``percentage`` (0 to 1)."""
-        share, drawn = _fraction("percentage", percentage), _seed(seed)
-        first = {"op": "split", "from": 0.0, "to": share, "seed": drawn}
-        return self._with(**first), self._with(**{**first, "from": share, "to": 1.0})
+        first, second = split_operations(percentage, seed)
+        return self._with(**first), self._with(**second)
 
     def filter(self, expression: Expression) -> Self:
         """The files or rows for which ``expression`` is true.
@@ -355,6 +354,17 @@ def shown_operations(definition: Definition) -> list[str]:
         else:
             shown.append(f"{operation['op']}({', '.join(f'{key}={value!r}' for key, value in operation.items() if key != 'op')})")
     return shown
+
+
+def split_operations(percentage: float, seed: int | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The operations of the two halves of `AbstractDataset.random_split`.
+
+    Raises:
+        UserErrorException: the percentage is not between 0 and 1, or the seed is no whole number.
+    """
+    share = _fraction("percentage", percentage)
+    first = {"op": "split", "from": 0.0, "to": share, "seed": _seed(seed)}
+    return first, {**first, "from": share, "to": 1.0}
 
 
 def _count(count: Any) -> int:

@@ -15,6 +15,7 @@ MODES = (MOUNT, DOWNLOAD, HDFS, LINK, DIRECT)
 NAME = re.compile(r"^[a-zA-Z_]+[a-zA-Z0-9_]*$")
 RESERVED = frozenset({"path", "home", "user", "shell", "lang", "tmpdir", "pythonpath", "ld_library_path", "cuda_visible_devices"})
 """The path or id of an input stands in an environment variable of its name: these are variables already."""
+ONLY_FILES = "{} does not support {}. Only FileDataset supports {}"
 INVALID_NAME = 'Invalid input name "{}". The name can only be alphanumeric characters and underscore, and must not begin with a number.'
 
 
@@ -44,7 +45,7 @@ class DatasetConsumptionConfig:
         self._dataset = dataset
         self._mode = mode.lower()
         self._path_on_compute = path_on_compute
-        self._check_mode(self.default_dataset)
+        self._check_mode()
 
     @property
     def name(self) -> str:
@@ -74,8 +75,8 @@ class DatasetConsumptionConfig:
         from batchmill.workspace.abstract_dataset import AbstractDataset
 
         found = self._dataset if isinstance(self._dataset, AbstractDataset) else getattr(self._dataset, "default_value", None)
-        if isinstance(found, DatasetConsumptionConfig):
-            found = found.default_dataset
+        if not isinstance(found, AbstractDataset):
+            found = getattr(self._dataset, "default_dataset", None)  # of a parameter that wraps its dataset
         if not isinstance(found, AbstractDataset):
             raise UserErrorException(
                 f"Input {self._name} is made of {type(self._dataset).__name__}: give a dataset or a PipelineParameter of one."
@@ -102,11 +103,12 @@ class DatasetConsumptionConfig:
         """The same input for Spark, which reads files."""
         return type(self)(self._name, self._dataset, HDFS)
 
-    def _check_mode(self, dataset: AbstractDataset) -> None:
+    def _check_mode(self) -> None:
         from batchmill.data.definition import FILE
 
+        dataset = self.default_dataset
         if self._mode != DIRECT and dataset.kind != FILE:
-            raise UserErrorException(f"{type(dataset).__name__} does not support {self._mode}. Only FileDataset supports {self._mode}")
+            raise UserErrorException(ONLY_FILES.format(type(dataset).__name__, self._mode, self._mode))
 
     def __repr__(self) -> str:
         where = "" if self._path_on_compute is None else f", path_on_compute={self._path_on_compute!r}"
