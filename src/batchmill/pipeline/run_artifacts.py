@@ -56,8 +56,9 @@ class RunArtifacts:
         """The log files in the folder of the run on this machine: name -> path."""
         if self._logs is None or not self._logs.is_dir():
             return {}
+        below = LOGS if self._logs.is_symlink() else ""  # of a parallel run the folder itself is shown there
         found = (path for path in self._logs.rglob("*") if path.is_file())
-        return {str(PurePosixPath(path.relative_to(self._logs))): path for path in found}
+        return {str(PurePosixPath(below, path.relative_to(self._logs))): path for path in found}
 
     def urls(self) -> dict[str, str]:
         """The log files with where they lie: name -> a URL."""

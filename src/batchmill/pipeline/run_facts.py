@@ -11,7 +11,7 @@ from batchmill.pipeline.graph import DatasetSource, Graph, InputPort, Node, Para
 from batchmill.pipeline.run_artifacts import RunArtifacts
 from batchmill.pipeline.run_status_words import run_word
 from batchmill.records import RunStatus
-from batchmill.workspace.registered_run import STEP_RUN, RegisteredRun
+from batchmill.workspace.registered_run import SCRIPT_RUN, STEP_RUN, RegisteredRun
 
 if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
@@ -31,9 +31,12 @@ def graph_of(workspace: Workspace, run: RegisteredRun) -> Graph | None:
 
 
 def node_of(workspace: Workspace, run: RegisteredRun, graph: Graph | None = None) -> Node | None:
-    """The node that a step run carries out; None for other runs."""
+    """The node that the run of a step or a script carries out; None for other runs."""
     node_id = label_of(run, NODE_ID)
-    graph = graph or (graph_of(workspace, run) if node_id else None)
+    if run.kind == SCRIPT_RUN or node_id:
+        graph = graph or graph_of(workspace, run)
+    if run.kind == SCRIPT_RUN:
+        return graph.nodes[0] if graph is not None else None
     return next((node for node in graph.nodes if node.id == node_id), None) if graph is not None else None
 
 

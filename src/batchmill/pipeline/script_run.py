@@ -1,4 +1,4 @@
-"""The run of one script (Azure ML: ``ScriptRun``), carried out as a pipeline of one step."""
+"""The run of one script (Azure ML: ``ScriptRun``): a pipeline of one step, whose run is that of the step as well."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchmill.pipeline.experiment_run import ExperimentRun
-from batchmill.pipeline.run_artifacts import RunArtifacts
 from batchmill.pipeline.run_kinds import wrapped
 from batchmill.workspace.exceptions import UserErrorException
-from batchmill.workspace.registered_run import SCRIPT_RUN, STEP_RUN, RegisteredRun
+from batchmill.workspace.registered_run import SCRIPT_RUN, RegisteredRun
 
 if TYPE_CHECKING:
     from batchmill.pipeline.experiment import Experiment
@@ -18,26 +17,7 @@ if TYPE_CHECKING:
 
 
 class ScriptRun(ExperimentRun):
-    """The run of a script. What the script logs and leaves is that of the step below it, and shown here."""
-
-    @property
-    def step(self) -> ExperimentRun | None:
-        """The step that carries out the script; None before it begins, and for a run that a process carries out itself."""
-        rows = self.workspace.registry.runs(parent=self.id, kind=STEP_RUN, limit=1)
-        return wrapped(self.experiment, rows[0]) if rows else None
-
-    @property
-    def artifacts(self) -> RunArtifacts:
-        step = self.step
-        return super().artifacts if step is None else step.artifacts
-
-    def get_metrics(
-        self, name: str | None = None, recursive: bool = False, run_type: str | None = None, populate: bool = False
-    ) -> dict[str, Any]:
-        """What was logged, by the script as well."""
-        step = self.step
-        inner = {} if step is None or recursive else step.get_metrics(name)
-        return inner | super().get_metrics(name, recursive, run_type, populate)
+    """The run of a script, or one that a process carries out itself (`Experiment.start_logging`)."""
 
 
 def submit_script(config: ScriptRunConfig, experiment: Experiment, *, tags: Mapping[str, Any] | None = None, **azure: Any) -> ScriptRun:
