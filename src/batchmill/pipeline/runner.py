@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from batchmill.errors import BatchmillError, RegistryError, RunBusyError, RunNotFoundError
 from batchmill.records import RunStatus
+from batchmill.workspace.run_index import OPEN
 
 if TYPE_CHECKING:
     from batchmill.pipeline.graph_runner import GraphRunner
@@ -157,7 +158,7 @@ def carry_out_run(workspace: Workspace, run_id: str) -> RunStatus | None:
     if not registry.claim_run(run_id):
         return None
     run = registry.run(run_id)
-    if run is None or run.status not in (RunStatus.QUEUED, RunStatus.RUNNING):
+    if run is None or run.status not in OPEN:
         registry.release_run(run_id)
         return None
     from batchmill.pipeline.runner_record import RunnerLog
@@ -174,6 +175,7 @@ def carry_out_run(workspace: Workspace, run_id: str) -> RunStatus | None:
         status, error = RunStatus.FAILED, caught.line if isinstance(caught, BatchmillError) else f"{type(caught).__name__}: {caught}"
     log.say(f"the run ends: {status}{': ' + error if error else ''}")
     _keep_log(workspace, run_id, folder / LOG)
+    _close_steps(workspace, run_id)
     registry.change_run(run_id, status=status, error=error)
     registry.release_run(run_id)
     return status
@@ -211,6 +213,18 @@ def _error_of(workspace: Workspace, run: RegisteredRun, status: RunStatus) -> st
     failed = workspace.registry.runs(parent=run.id, kind=STEP_RUN, status=RunStatus.FAILED, limit=None)
     first = min(failed, key=lambda row: (row.ended or row.modified, row.id), default=None)
     return None if first is None else f"Step {first.name} failed: {first.error or 'no reason was recorded.'}"
+
+
+def _close_steps(workspace: Workspace, run_id: str) -> None:
+    """No step of a run that has ended is open, however it ended."""
+    from batchmill.pipeline.graph_runner import NEVER_BEGUN
+    from batchmill.workspace.registered_run import NOT_STARTED, STEP_RUN
+
+    for step in workspace.registry.runs(parent=run_id, kind=STEP_RUN, status=OPEN, limit=None):
+        if step.status == NOT_STARTED:
+            workspace.registry.change_run(step.id, status=RunStatus.CANCELED, error=f"{NEVER_BEGUN}the run has failed")
+        else:
+            workspace.registry.change_run(step.id, status=RunStatus.FAILED, error="The run ended while the step was carried out.")
 
 
 def _keep_log(workspace: Workspace, run_id: str, path: Path) -> None:
