@@ -25,7 +25,8 @@ TABLE = Path(__file__).parents[1] / "src" / "batchmill" / "settings" / "table.py
 LONGEST_LINE = 140
 TABLES = {
     "meta": "Values by name: id, name, status, error, created, ended, counts, epoch, deaths, suspects; how much of the output is proven "
-    "(output_front, output_length); a replay whose rows are merged and that is not settled yet (replay_pending).",
+    "(output_front, output_length); a replay whose rows are merged and that is not settled yet (replay_pending); what was "
+    "reused (reuse); what the results depend on, for later runs that reuse them (names, interpreter, installed).",
     "ranges": "Consecutive mini-batches that one worker finished without trouble, with one packed record each (`packed`).",
     "pieces": "The pieces of bisected mini-batches that have their fate; `part` is null where a single item failed.",
     "splits": "Mini-batches that were bisected; `ended` is 1 once every item has its fate.",

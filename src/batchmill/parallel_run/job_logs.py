@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from batchmill.parallel_run.job import Ending
 from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.reuse_note import reuse_lines
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.records import RunStatus
 from batchmill.settings import RunSettings
@@ -56,7 +57,8 @@ def write_job_logs(ledger: Ledger, folder: RunFolder, plan: PlanFile, settings: 
     logs = folder.logs
     (logs / "readme.txt").write_text(README)
     _write_processed(ledger, logs / "sys" / "job_report", plan)
-    (logs / "job_result.txt").write_text(_result(folder, settings, ending, ledger.warnings()), encoding="utf-8", errors="backslashreplace")
+    result = _result(folder, settings, ending, ledger.warnings(), reuse_lines(ledger))
+    (logs / "job_result.txt").write_text(result, encoding="utf-8", errors="backslashreplace")
     error = logs / "job_error.txt"
     if ending.status is RunStatus.FAILED:
         error.write_text(_error(ledger, ending), encoding="utf-8", errors="backslashreplace")
@@ -67,7 +69,9 @@ def write_job_logs(ledger: Ledger, folder: RunFolder, plan: PlanFile, settings: 
         (logs / "user" / "error.txt").touch()
 
 
-def _result(folder: RunFolder, settings: RunSettings, ending: Ending, warnings: list[tuple[int | None, str | None, str]]) -> str:
+def _result(
+    folder: RunFolder, settings: RunSettings, ending: Ending, warnings: list[tuple[int | None, str | None, str]], reuse: Iterable[str]
+) -> str:
     items, batches = ending.counts.items, ending.counts.mini_batches
     lines = [
         f"The job {folder.id} ended as {ending.status.value}.",
@@ -75,6 +79,7 @@ def _result(folder: RunFolder, settings: RunSettings, ending: Ending, warnings: 
         f"Mini batches: {batches.total} in all, {batches.succeeded} succeeded, {batches.failed} failed, "
         f"{batches.not_run} not run, {batches.retried} retried.",
         f"Items: {_known(items.total)} in all, {items.succeeded} succeeded, {items.failed} failed, {_known(items.not_run)} not run.",
+        *reuse,
         f"Error threshold: {settings.error_threshold}.",
         "Read next: job_error.txt, user/error.txt, sys/job_report/processed_mini-batches.csv."
         if items.failed or ending.error

@@ -18,6 +18,7 @@ from batchmill.errors import BatchmillError, RunBusyError, RunFailedError
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.names import Names, as_text, bound_names, check_reading, names_things
 from batchmill.parallel_run.run_folder import RunFolder, find_run
+from batchmill.parallel_run.run_identity import installed
 from batchmill.parallel_run.snapshot import check_script
 from batchmill.records import Counts, DeadLetter, RunRecord, RunStatus
 from batchmill.settings import RunSettings
@@ -55,10 +56,9 @@ def run(script: str | os.PathLike[str], inputs: Any, **settings: Any) -> Run:
     return Run(folder)
 
 
-def create_run(settings: RunSettings, *, output_argument: bool = False, step_run: Mapping[str, Any] | None = None) -> RunFolder:
+def create_run(settings: RunSettings, *, step_run: Mapping[str, Any] | None = None) -> RunFolder:
     """Make the folder and ledger of a new run: its id and name are durable when this returns, nothing has been planned yet.
 
-    ``output_argument``: the script's arguments begin with ``--output FOLDER``, where FOLDER is on this machine.
     ``step_run`` says which step of a pipeline the run carries out, for what its scripts ask: ``id`` of the step run in the workspace of
     the settings, and its ``inputs`` and ``outputs`` as `batchmill.workspace.run_answers.RunAnswers` takes them.
 
@@ -82,10 +82,10 @@ def create_run(settings: RunSettings, *, output_argument: bool = False, step_run
     elif "://" not in output:
         output = str(Path(output).absolute())
     ledger = Ledger(folder.ledger, write=True)
-    ledger.begin(id=folder.id, name=settings.name or script.stem)
+    ledger.begin(id=folder.id, name=settings.name or script.stem, installed=installed())
     ledger.close()
     # Last: a run is found by this file, and then its ledger can be read.
-    write_description(folder, settings, script, output, workspace, output_argument=output_argument, step_run=step_run)
+    write_description(folder, settings, script, output, workspace, step_run=step_run)
     return folder
 
 
@@ -109,7 +109,6 @@ def write_description(
     output: str,
     workspace: str | None = None,
     *,
-    output_argument: bool = False,
     step_run: Mapping[str, Any] | None = None,
 ) -> str:
     """Write ``settings.json``, which says what is to be run and from where; returns the name of the run."""
@@ -121,7 +120,6 @@ def write_description(
         "script": str(script),
         "folder": os.getcwd(),
         "workspace": workspace,
-        "output_argument": output_argument,
         "step_run": None if step_run is None else dict(step_run),
         "settings": settings.model_dump(mode="json"),
     }

@@ -26,6 +26,11 @@ def _lower(value: Any) -> Any:
     return value.lower() if isinstance(value, str) else value
 
 
+def _dashed(value: Any) -> Any:
+    """Azure ML's words are written with underscores."""
+    return value.lower().replace("_", "-") if isinstance(value, str) else value
+
+
 INPUT, TABLE, WORK, OUTPUT, FAILURE, WORKSPACE, OTHER = "Input", "Tables", "Work", "Output", "Failures", "Workspace", "Other"
 
 
@@ -142,6 +147,11 @@ class RunSettings(BaseModel):
     first_task_creation_timeout: Annotated[float | None, Flag(metavar="SECONDS", group=FAILURE)] = Field(
         None, gt=0, le=259200, description="The run fails when its plan is not made after so long, in seconds [default: no limit]."
     )
+    reuse: Annotated[Literal["mini-batch"] | None, BeforeValidator(_dashed), Flag(group=WORK)] = Field(
+        None,
+        description="mini-batch takes the rows of every mini-batch that is unchanged since a completed run (its files, script, "
+        "arguments, models, environment), and runs only the rest.",
+    )
     workspace: Annotated[str | None, Flag(metavar="NAME", group=WORKSPACE)] = Field(
         None,
         min_length=1,
@@ -227,6 +237,11 @@ class RunSettings(BaseModel):
             raise ValueError(
                 "Parameters mini_batch_size and partition_keys are mutually exclusive, because they specify different ways to "
                 "partition the input datasets into mini-batches."
+            )
+        if self.reuse is not None and self.output_action != "append_row":
+            raise ValueError(
+                f"Setting 'reuse' has the value {self.reuse!r}: with output_action {self.output_action} a run keeps no rows that could be "
+                "reused"
             )
         if len(set(self.partition_keys)) != len(self.partition_keys):
             raise ValueError("partition_keys cannot have duplicates")

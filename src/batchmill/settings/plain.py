@@ -33,7 +33,7 @@ def complete(values: Mapping[str, Any]) -> dict[str, Any] | None:
         if found is None and not (value is None and nullable):
             return None
         given[name] = found
-    if given.get("partition_keys"):  # they exclude other settings
+    if given.get("partition_keys") or (given.get("reuse") and given.get("output_action")):  # they exclude other settings
         return None
     result: dict[str, Any] = {}
     for name, (_, _, _, default) in FIELDS.items():

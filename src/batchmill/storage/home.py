@@ -11,6 +11,7 @@ OWN = (
     "environments",
     "cache",
     "previews",
+    "reuse",
     "secret.key",
     "service.token",
     "workspace.sqlite",

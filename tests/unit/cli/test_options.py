@@ -43,6 +43,7 @@ EXAMPLES: dict[str, tuple[list[str], Any]] = {
     "task_overhead_timeout": (["--task-overhead-timeout", "9"], 9.0),
     "progress_update_timeout": (["--progress-update-timeout", "9"], 9.0),
     "first_task_creation_timeout": (["--first-task-creation-timeout", "9"], 9.0),
+    "reuse": (["--reuse", "mini_batch"], "mini-batch"),
     "workspace": (["--workspace", "team"], "team"),
     "models": (["--model", "mnist", "--model", "iris:2"], ["mnist", "iris:2"]),
     "environment": (["--environment", "batch-env:3"], "batch-env:3"),

@@ -1,0 +1,191 @@
+"""Identity of a run: all that its results depend on apart from its items, and how that of another run differs from it, in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.run_folder import RunFolder
+
+SHOWN = 3
+"""Files, packages and the like that are named; of more there is only the number."""
+COMPARED = ("append_row_dataframe_header", "partition_keys", "environments")
+"""Settings that change results beyond what plan, script and environment say."""
+COMPLETE = ".complete"
+"""In a snapshot: the list of its files, written when they are there."""
+BUFFER = 1 << 20
+
+
+def installed() -> str:
+    """The interpreter and the packages that it finds, with their versions, as JSON; a fraction of a millisecond."""
+    found = set()
+    for folder in {path for path in sys.path if path.endswith("-packages")}:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        found |= {name.removesuffix(".dist-info") for name in names if name.endswith(".dist-info")}
+    return json.dumps({"python": f"{platform.python_implementation()} {platform.python_version()}", "packages": sorted(found)})
+
+
+@dataclass(frozen=True, slots=True)
+class RunIdentity:
+    """``script`` is relative to the snapshot of the source. ``bound``: the names of the workspace with what they stood for, ``python``: the
+    interpreter of an environment, ``installed``: see there; ``beside``: what else whoever made the run says its results depend on."""
+
+    script: str
+    source: Path
+    settings: Mapping[str, Any]
+    arguments: Sequence[str]
+    bound: Mapping[str, Any]
+    python: str | None
+    installed: str | None
+    beside: Mapping[str, str]
+
+    @classmethod
+    def of(cls, folder: RunFolder, description: Mapping[str, Any], ledger: Ledger) -> RunIdentity:
+        """Of a run that has its snapshot, and has bound its names."""
+        settings, script = description["settings"], Path(description["script"])
+        root = Path(description["folder"]) / settings["source"] if settings["source"] else script.parent
+        beside = description.get("identity") or {}
+        return cls(
+            script=os.path.relpath(script, root),
+            source=folder.snapshot,
+            settings=settings,
+            arguments=beside.get("arguments", settings["arguments"]),
+            bound=json.loads(ledger.meta("names") or "{}"),
+            python=ledger.meta("interpreter"),
+            installed=ledger.meta("installed"),
+            beside=beside.get("beside", {}),
+        )
+
+
+Resolve = Callable[[Mapping[str, Any]], list[str]]
+
+
+def differences(old: RunIdentity, new: RunIdentity, resolve: Resolve) -> Iterator[str]:
+    """In which ways the results of ``new`` might differ from those of ``old``: ``script score.py changed``, ``model churn v7 -> v8``.
+
+    ``resolve`` says which models that the old run has bound are others now (`Names.resolve_again`).
+    """
+    yield from _script(old, new)
+    yield from _arguments(old.arguments, new.arguments)
+    yield from (f"variable {name} changed" for name in _changed(*(one.settings["environment_variables"] for one in (old, new))))
+    yield from _environment(old, new)
+    yield from resolve(old.bound)
+    yield from (f"{name} changed" for name in _changed(old.beside, new.beside))
+    for name in COMPARED:
+        if old.settings.get(name) != new.settings.get(name):
+            yield f"setting {name}: {old.settings.get(name)} -> {new.settings.get(name)}"
+
+
+def _changed(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    return [name for name in sorted({*old, *new}) if old.get(name) != new.get(name)]
+
+
+# --- script -----------------------------------------------------------------------------------------------------------------------------
+
+
+def _script(old: RunIdentity, new: RunIdentity) -> Iterator[str]:
+    if old.script != new.script:
+        yield f"script {old.script} -> {new.script}"
+        return
+    before, now = (_tree(one.source) for one in (old, new))
+    if new.script in before and not _same(old.source / new.script, new.source / new.script):
+        yield f"script {new.script} changed"
+    others = [name for name in sorted({*before, *now} - {new.script}) if not _both(name, before, now, old.source, new.source)]
+    for name in others[:SHOWN]:
+        how = "is new" if name not in before else "is gone" if name not in now else "changed"
+        yield f"{name} beside the script {how}"
+    if len(others) > SHOWN:
+        yield f"{len(others) - SHOWN:,} more files beside the script changed"
+
+
+def source_list(folder: Path) -> str:
+    """The files of a new snapshot, as JSON: what a script puts beside itself later is no part of the source."""
+    return json.dumps(sorted(os.path.relpath(os.path.join(at, name), folder) for at, _, names in os.walk(folder) for name in names))
+
+
+def _tree(folder: Path) -> dict[str, int]:
+    """The files of a snapshot with their sizes; -1 for one that was removed since."""
+    names = json.loads((folder / COMPLETE).read_text() or "[]")
+    return {name: os.stat(folder / name).st_size if (folder / name).is_file() else -1 for name in names}
+
+
+def _both(name: str, before: Mapping[str, int], now: Mapping[str, int], old: Path, new: Path) -> bool:
+    return before.get(name) == now.get(name) != -1 and _same(old / name, new / name)
+
+
+def _same(old: Path, new: Path) -> bool:
+    with old.open("rb") as one, new.open("rb") as other:
+        while True:
+            piece = one.read(BUFFER)
+            if piece != other.read(BUFFER):
+                return False
+            if not piece:
+                return True
+
+
+# --- words and surroundings -------------------------------------------------------------------------------------------------------------
+
+
+def _arguments(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+    """The first argument that differs, by the name of its option where it has one."""
+    for number, (before, now) in enumerate(zip_longest(old, new)):
+        if before == now:
+            continue
+        option = new[number - 1] if 0 < number <= len(new) and new[number - 1].startswith("-") else None
+        if before is None or now is None:
+            yield f"argument {now} is new" if before is None else f"argument {before} is gone"
+        elif option is not None and not before.startswith("--"):
+            yield f"argument {option}: {before} -> {now}"
+        else:
+            yield f"argument {before} -> {now}"
+        return
+
+
+def _environment(old: RunIdentity, new: RunIdentity) -> Iterator[str]:
+    before, now = (one.bound.get("environment") for one in (old, new))
+    if (before or {}).get("id") != (now or {}).get("id"):
+        yield f"environment {_label(before)} -> {_label(now)}"
+        return
+    if old.python != new.python:
+        yield f"interpreter {old.python} -> {new.python}"
+        return
+    if new.python is not None and new.python != sys.executable:
+        return  # what it holds is settled by the environment
+    if old.installed is None or new.installed is None:
+        yield "which packages were installed is not known"
+        return
+    yield from _packages(json.loads(old.installed), json.loads(new.installed))
+
+
+def _label(bound: Mapping[str, Any] | None) -> str:
+    return "none" if bound is None else f"{bound['name']} v{bound['version']}"
+
+
+def _packages(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    if old["python"] != new["python"]:
+        yield f"Python {old['python']} -> {new['python']}"
+    before, now = (_versions(one["packages"]) for one in (old, new))
+    changed = _changed(before, now)
+    for name in changed[:SHOWN]:
+        yield f"package {name} {before.get(name, 'none')} -> {now.get(name, 'none')}"
+    if len(changed) > SHOWN:
+        yield f"{len(changed) - SHOWN:,} more packages changed"
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    """Package -> version; several where it is found in several places."""
+    found: dict[str, str] = {}
+    for name, _, version in (text.partition("-") for text in packages):
+        found[name] = f"{found[name]} and {version}" if name in found else version
+    return found
