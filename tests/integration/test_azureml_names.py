@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
 
 import pytest
+
+from tests.interpreters import VERSIONS, interpreter
 
 PACKAGE = Path(__file__).resolve().parents[2] / "src" / "batchmill"
 START = f"""
@@ -19,15 +20,6 @@ sys.modules["batchmill"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(sys.modules["batchmill"])
 sys.path.insert(0, {str(PACKAGE / "worker" / "names")!r})
 """
-VERSIONS = ("3.9", "3.10", "3.11", "3.12", "3.13", "3.14")
-
-
-def interpreter(version: str) -> str | None:
-    """A bare interpreter of this machine."""
-    for root in (Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser() / "versions", Path("/usr")):
-        for candidate in sorted(root.glob(f"{version}.*/bin/python")):
-            return str(candidate)
-    return shutil.which(f"python{version}")
 
 
 @pytest.fixture(params=VERSIONS)

@@ -200,10 +200,11 @@ def _frame(path: str) -> Any:
 def _series(column: dict[str, Any], index: Any) -> Any:
     import pandas as pd
 
-    kind, values = column["type"], column["values"]
+    kind, values, major = column["type"], column["values"], int(pd.__version__.split(".")[0])
     if not kind.startswith("datetime64["):
-        return pd.Series(values, index=index, dtype=kind)
+        return pd.Series(values, index=index, dtype="object" if kind == "str" and major < 3 else kind)
     unit, _, zone = kind[len("datetime64[") : -1].partition(", ")
-    plain: Any = f"datetime64[{unit}]"
-    moments = pd.Series(pd.to_datetime(values, unit=unit), index=index).astype(plain)  # type: ignore[call-overload,unused-ignore]
+    moments: Any = pd.Series(pd.to_datetime(values, unit=unit), index=index)
+    if major > 1:  # before, all moments were nanoseconds
+        moments = moments.astype(f"datetime64[{unit}]")
     return moments if not zone else moments.dt.tz_localize("UTC").dt.tz_convert(zone)
