@@ -1,0 +1,63 @@
+"""A schedule as a YAML file says it (Azure ML: ``Schedule.load_yaml``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchmill.pipeline.recurrence import ScheduleRecurrence
+from batchmill.workspace.exceptions import UserErrorException
+
+if TYPE_CHECKING:
+    from batchmill.workspace.workspace import Workspace
+
+KEYS = (
+    "description",
+    "recurrence",
+    "pipeline_parameters",
+    "wait_for_provisioning",
+    "wait_timeout",
+    "datastore_name",
+    "polling_interval",
+    "data_path_parameter_name",
+    "continue_on_step_failure",
+    "path_on_datastore",
+)
+
+
+def load_schedule(workspace: Workspace, filename: str) -> dict[str, Any]:
+    """The values of the section ``Schedule:`` under the names of `Schedule.create`.
+
+    The recurrence is an object, the datastore as well, under ``datastore_name`` and ``datastore``.
+
+    Raises:
+        UserErrorException: the file is missing or no YAML.
+        ValueError: it has no such section, or a key in it that is not known.
+    """
+    import yaml
+
+    try:
+        found = yaml.safe_load(Path(filename).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserErrorException(f"The file of the schedule {filename} cannot be read: {error.strerror}.") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserErrorException(f"The file of the schedule {filename} is no YAML: {' '.join(str(error).split())}") from None
+    section = found.get("Schedule") if isinstance(found, dict) else None
+    if not isinstance(section, dict):
+        raise ValueError('Schedule Yaml file must have a "Schedule:" section')
+    unknown = [str(key) for key in section if key not in KEYS]
+    if unknown:
+        raise ValueError(f"The section Schedule of {filename} has the unknown key '{unknown[0]}'. Known are {', '.join(KEYS)}.")
+    values = {key: None if section.get(key) in (None, "None") else section[key] for key in KEYS}
+    return values | _objects(workspace, values)
+
+
+def _objects(workspace: Workspace, values: dict[str, Any]) -> dict[str, Any]:
+    from batchmill.workspace.datastore import Datastore
+
+    made: dict[str, Any] = {"datastore": None}
+    if values["recurrence"] is not None:
+        made["recurrence"] = ScheduleRecurrence.from_dict(values["recurrence"])
+    if values["datastore_name"] is not None:
+        made["datastore"] = made["datastore_name"] = Datastore.get(workspace, values["datastore_name"])
+    return made

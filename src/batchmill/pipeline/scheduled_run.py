@@ -1,0 +1,77 @@
+"""The run of a fire: started once under the id that the fire has had since it was taken."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from batchmill.errors import BatchmillError, RegistryError, RunBusyError
+from batchmill.pipeline.schedule_fires import ScheduleFires
+from batchmill.pipeline.schedule_record import Fire, Outcome, ScheduleRecord
+
+if TYPE_CHECKING:
+    from batchmill.workspace.workspace import Workspace
+
+SCHEDULE_ID = "azureml.scheduleid"
+FIRE_ID = "batchmill.scheduledfire"
+
+
+def start_scheduled(workspace: Workspace, record: ScheduleRecord, fire: Fire) -> Outcome:
+    """Start the run of a fire that this process holds, unless it is there already; returns what came of it.
+
+    A pipeline that cannot be submitted makes the fire Failed, with the reason in its note; the next fire tries again.
+
+    Raises:
+        RegistryError: the database is out of reach; the fire can be started again.
+    """
+    fires = ScheduleFires(workspace)
+    try:
+        if workspace.registry.run(str(fire.run_id)) is None:
+            _submit(workspace, record, fire)
+        else:
+            _look_after(workspace, str(fire.run_id))
+    except RegistryError:
+        raise
+    except Exception as error:  # Azure ML raises a plain Exception for unknown parameters
+        if workspace.registry.run(str(fire.run_id)) is None:
+            fires.settle(fire, Outcome.FAILED, error.line if isinstance(error, BatchmillError) else str(error))
+            return Outcome.FAILED
+    fires.settle(fire, Outcome.STARTED)
+    return Outcome.STARTED
+
+
+def _submit(workspace: Workspace, record: ScheduleRecord, fire: Fire) -> None:
+    import batchmill
+    from batchmill.pipeline.pipeline_endpoint import PipelineEndpoint
+    from batchmill.pipeline.published_pipeline import PublishedPipeline
+
+    target: Any
+    if record.pipeline_id is not None:
+        target = PublishedPipeline.get(workspace, record.pipeline_id)
+    else:
+        target = PipelineEndpoint.get(workspace, id=record.pipeline_endpoint_id)
+    target.submit_to(
+        batchmill.Experiment(workspace, record.experiment),
+        pipeline_parameters=parameters_of(record, fire),
+        continue_on_step_failure=record.continue_on_step_failure,
+        properties={SCHEDULE_ID: record.id, FIRE_ID: fire.id},
+        source="Schedule",
+        run_id=fire.run_id,
+    )
+
+
+def parameters_of(record: ScheduleRecord, fire: Fire) -> dict[str, Any]:
+    """The values of the schedule, and the path that the fire is for."""
+    if record.data_path_parameter_name is None or not fire.path:
+        return record.parameters
+    return record.parameters | {record.data_path_parameter_name: {"datastore": record.datastore, "path": fire.path}}
+
+
+def _look_after(workspace: Workspace, run_id: str) -> None:
+    """The run was added by a process that died: somebody must work at it."""
+    from batchmill.pipeline.runner import resume_run
+
+    run = workspace.registry.run(run_id)
+    if run is not None and run.status in ("Queued", "Running") and not run.held:
+        with suppress(RunBusyError):  # its runner has begun in this very moment
+            resume_run(workspace, run_id)
