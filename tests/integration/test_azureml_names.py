@@ -88,10 +88,11 @@ def test_the_run_of_a_script(python: str, tmp_path: Path) -> None:
             print(error.message)
     """
     outside = run(python, code, tmp_path).splitlines()
-    assert outside[:4] == ["metric loss: 0.5", "metric losses: [1, 2]", "metric row: {'x': 1}", "OfflineRun ''"]
-    assert outside[4].startswith("This process belongs to no run")
+    assert outside[:4] == ["Attempted to log scalar metric loss:", "0.5", "Attempted to log list metric losses:", "[1, 2]"]
+    assert outside[4:7] == ["Attempted to log row metric row:", "{'x': 1}", "OfflineRun ''"]
+    assert outside[7].startswith("This process belongs to no run")
     inside = run(python, code, tmp_path, AZUREML_RUN_ID="run-7", AZUREML_ARM_PROJECT_NAME="digits").splitlines()
-    assert inside[3:] == ["run-7 'digits'"]
+    assert inside[6:] == ["run-7 'digits'"]
 
 
 def test_other_names_can_be_imported_and_say_what_is_missing_when_they_are_used(python: str, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def _create(work: StepWork) -> RunFolder:
 
 def _step_run(work: StepWork) -> dict[str, Any]:
     """What scripts may ask about their step."""
-    inputs = {name: {"path": one.path, "dataset_id": one.dataset_id, "mode": one.port.mode} for name, one in work.inputs.items()}
+    inputs = {name: {"path": one.path, "dataset": one.dataset_id, "mode": one.port.mode} for name, one in work.inputs.items()}
     return {"id": work.step_run_id, "inputs": inputs, "outputs": {name: one.path for name, one in work.outputs.items()}}
 
 

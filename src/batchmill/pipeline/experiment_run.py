@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from batchmill.pipeline.metric_log import IMAGE, MetricLog, metrics_of
-from batchmill.pipeline.offline_run import OfflineRun
 from batchmill.pipeline.run_artifacts import RunArtifacts
 from batchmill.pipeline.run_facts import details_of, error_of, folder_url
 from batchmill.pipeline.run_files import RunFiles
@@ -17,6 +15,9 @@ from batchmill.pipeline.run_kinds import NO_RUN, Labels, labels, run_of, started
 from batchmill.pipeline.run_status_words import has_ended, run_word
 from batchmill.pipeline.run_wait import LogStream, Patience, raise_failed, say, say_title, told_error, unless_interrupted, wait_silently
 from batchmill.records import RunStatus
+from batchmill.worker.metric_log import IMAGE, MetricLog, metrics_of
+from batchmill.worker.offline_run import OfflineRun
+from batchmill.worker.step_questions import socket_path
 from batchmill.workspace.exceptions import UserErrorException
 from batchmill.workspace.registered_run import PARALLEL_RUN, RegisteredRun
 
@@ -321,12 +322,18 @@ class ExperimentRun(MetricLog, RunFiles):
                 yield wrapped(experiment, row)
 
     @classmethod
-    def get_context(cls, allow_offline: bool = True, used_for_context_manager: bool = False, **azure: Any) -> ExperimentRun | OfflineRun:
+    def get_context(cls, allow_offline: bool = True, used_for_context_manager: bool = False, **azure: Any) -> Any:
         """The run that this process works for; outside of one a run that prints what is logged.
+
+        In a process that the script of a step has started, it asks the runner as the script itself does.
 
         Raises:
             UserErrorException: ``allow_offline`` is False and this process belongs to no run.
         """
+        if socket_path() is not None:
+            from batchmill.worker.script_run import run_of_script
+
+            return run_of_script(allow_offline)
         mine, workspace = os.environ.get(RUN_ID), os.environ.get(WORKSPACE_NAME)
         if mine and workspace:
             from batchmill.workspace.workspace import Workspace

@@ -31,7 +31,7 @@ class MetricLog:
         """
         values = [plain(one) for one in value]
         if len(values) > MOST_IN_LIST:
-            raise _wrong(f"List {name} has {len(values)} values; a list of metrics has at most {MOST_IN_LIST}. Upload it as a file.")
+            raise _wrong(f"List {name} has {len(values)} values, and may have {MOST_IN_LIST} at most. Upload it as a file.")
         self._keep(_named(name), LIST, values)
 
     def log_row(self, name: str, description: Optional[str] = None, **values: Any) -> None:

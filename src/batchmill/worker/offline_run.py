@@ -9,6 +9,8 @@ from typing import Any, Optional
 
 from batchmill.worker.metric_log import MetricLog, metrics_of
 
+WORDS = {"value": "scalar metric", "list": "list metric", "row": "row metric", "table": "table metric", "image": "image metric"}
+
 
 class OfflineExperiment:
     """What an offline run belongs to: nothing, but a name from the environment."""
@@ -34,7 +36,8 @@ class OfflineRun(MetricLog):
 
     >>> run = OfflineRun("me")
     >>> run.log("loss", 0.5)
-    metric loss: 0.5
+    Attempted to log scalar metric loss:
+    0.5
     >>> run.get_metrics(), run
     ({'loss': 0.5}, Run(Id: me,
     Type: OfflineRun,
@@ -58,7 +61,7 @@ class OfflineRun(MetricLog):
 
     def _keep(self, name: str, kind: str, value: Any) -> None:
         self._logged.append((name, kind, value))
-        sys.stdout.write(f"metric {name}: {value}\n")
+        sys.stdout.write(f"Attempted to log {WORDS.get(kind, kind)} {name}:\n{value}\n")
 
     def log_image(self, name: str, path: Any = None, plot: Any = None, description: str = "") -> None:
         """Say which image would be logged."""
@@ -100,7 +103,7 @@ class OfflineRun(MetricLog):
 
     def upload_file(self, name: str, path_or_stream: Any, datastore_name: Optional[str] = None) -> list[str]:
         """Say which file would be uploaded."""
-        sys.stdout.write(f"not uploaded, there is no run: {name}\n")
+        sys.stdout.write(f"Attempted to upload {name}\n")
         return [name]
 
     def upload_files(self, names: Any, paths: Any, **azure: Any) -> list[str]:

@@ -15,11 +15,11 @@ import pytest
 import batchmill
 from batchmill.pipeline.experiment import Experiment
 from batchmill.pipeline.experiment_run import ExperimentRun
-from batchmill.pipeline.offline_run import OfflineRun
 from batchmill.pipeline.pipeline_run import PipelineRun
 from batchmill.pipeline.run_details import ParallelRunStepDetails, RunDetails
 from batchmill.pipeline.script_run import ScriptRun
 from batchmill.pipeline.step_run import StepRun
+from batchmill.worker.offline_run import OfflineRun
 from batchmill.workspace.exceptions import ActivityFailedException, ExperimentExecutionException, UserErrorException
 from batchmill.workspace.workspace import Workspace
 

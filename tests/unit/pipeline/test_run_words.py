@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from batchmill.pipeline.metric_log import metrics_of
-from batchmill.pipeline.offline_run import OfflineRun
 from batchmill.pipeline.run_status_words import has_ended, pipeline_word, run_word, step_word
+from batchmill.worker.metric_log import metrics_of
+from batchmill.worker.offline_run import OfflineRun
 from batchmill.workspace.exceptions import UserErrorException
 from batchmill.workspace.holder import Holder
 from batchmill.workspace.registered_run import Metric, RegisteredRun
