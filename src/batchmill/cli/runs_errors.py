@@ -9,6 +9,7 @@ import typer
 from batchmill.cli.options import RunArgument
 
 if TYPE_CHECKING:
+    from batchmill.cli.found_run import WorkspaceRun
     from batchmill.parallel_run.run import Run
     from batchmill.records import DeadLetter
 
@@ -25,14 +26,19 @@ def errors(
     traceback: Annotated[bool, typer.Option("--traceback", help="Print the traceback of each error too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON array of the dead letters.")] = False,
 ) -> None:
-    """List what failed for good and why: one line for each dead letter."""
+    """List what failed for good and why: one line for each dead letter, of a pipeline for each step."""
     import json
     import sys
 
+    from batchmill.cli.found_run import WorkspaceRun, find_any
     from batchmill.cli.terminal import show_error, tell
     from batchmill.parallel_run.run import Run
 
-    handle = Run.find(run)
+    found = find_any(run)
+    if isinstance(found, WorkspaceRun):
+        _errors_of_steps(found, as_json)
+        return
+    handle = Run(found)
     letters = handle.errors(open_only=True)
     if as_json:
         json.dump([letter.as_dict() for letter in letters], sys.stdout, indent=2)
@@ -69,3 +75,29 @@ def _last_error(run: Run) -> bool:
     if entry:
         print(entry)
     return bool(entry)
+
+
+def _errors_of_steps(run: WorkspaceRun, as_json: bool) -> None:
+    """Why steps failed, and where more is to be found of each."""
+    from batchmill.cli.pipeline_report import parallel_run_of, report
+    from batchmill.cli.tables import print_json
+    from batchmill.cli.terminal import show_error, tell
+
+    told = report(run)
+    bad = [step for step in told.steps if step.error]
+    if as_json:
+        keys = ("id", "name", "status", "error")
+        print_json([{key: getattr(step, key) for key in keys} | {"parallel_run": parallel_run_of(step)} for step in bad])
+        return
+    if told.error:
+        show_error(f"Run {told.id} ended as {told.status}: {told.error}")
+    for step in bad:
+        print(f"step {step.name}  {step.status}  {' '.join(str(step.error).split())}")
+    for step in bad:
+        parallel = parallel_run_of(step)
+        if parallel is not None:
+            tell(f"Items of step {step.name}: batchmill runs errors {parallel}")
+        elif step.started is not None:
+            tell(f"Log of step {step.name}: batchmill runs logs {step.id}")
+    if not bad and not told.error:
+        tell(f"Run {told.id} has no failed steps.")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from batchmill.cli.options import RunArgument
+
+if TYPE_CHECKING:
+    from batchmill.cli.found_run import WorkspaceRun
 
 
 def register(app: typer.Typer, runs: typer.Typer) -> None:
@@ -15,16 +18,22 @@ def register(app: typer.Typer, runs: typer.Typer) -> None:
 
 
 def show(run: RunArgument, as_json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False) -> None:
-    """Show one run: status, counts, times, and where things lie."""
+    """Show one run: status, counts, times, and where things lie; of a pipeline its steps, and why they were reused or run again."""
     import sys
 
+    from batchmill.cli.found_run import WorkspaceRun, find_any
+
+    found = find_any(run)
+    if isinstance(found, WorkspaceRun):
+        _show_in_workspace(found, as_json)
+        return
     from batchmill.cli.foreground import print_record
     from batchmill.cli.summary import LABEL, count_lines, next_steps
     from batchmill.cli.terminal import local_time, short_path, status_word, styled, table
     from batchmill.parallel_run.run import Run
     from batchmill.records import RunStatus
 
-    handle = Run.find(run)
+    handle = Run(found)
     if as_json:
         print_record(handle)
         return
@@ -43,3 +52,13 @@ def show(run: RunArgument, as_json: Annotated[bool, typer.Option("--json", help=
     steps = next_steps(handle, record.status, record.error, record.counts)
     for line in [*table(head, left=LABEL), *count_lines(record.counts), *table([*names, *places, *steps], left=LABEL)]:
         print(line)
+
+
+def _show_in_workspace(run: WorkspaceRun, as_json: bool) -> None:
+    from batchmill.cli.pipeline_report import print_report, report
+    from batchmill.cli.tables import print_json
+
+    if as_json:
+        print_json(report(run).as_dict())
+    else:
+        print_report(run)
