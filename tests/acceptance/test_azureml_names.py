@@ -23,16 +23,24 @@ NAMES = {
     "azureml.core.conda_dependencies": "CondaDependencies",
     "azureml.core.runconfig": "CondaDependencies RunConfiguration DEFAULT_CPU_IMAGE DEFAULT_GPU_IMAGE ContainerRegistry",
     "azureml.core.authentication": "ServicePrincipalAuthentication AzureCliAuthentication InteractiveLoginAuthentication",
-    "azureml.data": "FileDataset TabularDataset DataType",
+    "azureml.data": "FileDataset TabularDataset DataType OutputFileDatasetConfig",
+    "azureml.data.output_dataset_config": "OutputFileDatasetConfig OutputTabularDatasetConfig OutputDatasetConfig",
     "azureml.data.data_reference": "DataReference",
     "azureml.data.datapath": "DataPath DataPathComputeBinding",
     "azureml.data.dataset_consumption_config": "DatasetConsumptionConfig",
     "azureml.data.dataset_factory": "DataType",
+    "azureml.pipeline.core": "Pipeline PipelineData PipelineParameter PipelineRun StepRun PublishedPipeline PipelineEndpoint Schedule "
+    "ScheduleRecurrence StepSequence PipelineDataset PortDataReference InputPortBinding OutputPortBinding PipelineStep TimeZone",
+    "azureml.pipeline.core.graph": "PipelineParameter",
+    "azureml.pipeline.core.builder": "PipelineData PipelineStep StepSequence",
+    "azureml.pipeline.core.pipeline_output_dataset": "PipelineOutputFileDataset PipelineOutputTabularDataset",
+    "azureml.pipeline.core.run": "PipelineRun StepRun",
+    "azureml.pipeline.steps": "PythonScriptStep CommandStep",
     "azureml.exceptions": "ComputeTargetException AuthenticationException UserErrorException DatasetTimestampMissingError "
     "ActivityFailedException ExperimentExecutionException WebserviceException ModelNotFoundException WorkspaceException "
     "RunConfigurationException AzureMLException ParallelRunException",
 }
-"""Specification A1, as far as it speaks of the workspace."""
+"""Specification A1."""
 
 HEAVY = (
     "sqlalchemy",

@@ -1,0 +1,19 @@
+"""Pipelines, their data, runs and schedules."""
+
+from batchmill.pipeline.parameter import PipelineParameter as PipelineParameter
+from batchmill.pipeline.pipeline import Pipeline as Pipeline
+from batchmill.pipeline.pipeline_data import PipelineData as PipelineData
+from batchmill.pipeline.pipeline_dataset import PipelineDataset as PipelineDataset
+from batchmill.pipeline.pipeline_endpoint import PipelineEndpoint as PipelineEndpoint
+from batchmill.pipeline.pipeline_run import PipelineRun as PipelineRun
+from batchmill.pipeline.port import InputPortBinding as InputPortBinding
+from batchmill.pipeline.port import OutputPortBinding as OutputPortBinding
+from batchmill.pipeline.port import PortDataReference as PortDataReference
+from batchmill.pipeline.port import StepRunOutput as StepRunOutput
+from batchmill.pipeline.published_pipeline import PublishedPipeline as PublishedPipeline
+from batchmill.pipeline.recurrence import ScheduleRecurrence as ScheduleRecurrence
+from batchmill.pipeline.schedule import Schedule as Schedule
+from batchmill.pipeline.step import PipelineStep as PipelineStep
+from batchmill.pipeline.step_run import StepRun as StepRun
+from batchmill.pipeline.step_sequence import StepSequence as StepSequence
+from batchmill.pipeline.time_zone import TimeZone as TimeZone

@@ -1,0 +1,3 @@
+"""Pipelines."""
+
+from batchmill.pipeline.pipeline import Pipeline as Pipeline

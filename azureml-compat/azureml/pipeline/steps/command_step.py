@@ -1,0 +1,3 @@
+"""Command steps."""
+
+from batchmill.pipeline.command_step import CommandStep as CommandStep

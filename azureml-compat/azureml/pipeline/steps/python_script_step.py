@@ -1,0 +1,3 @@
+"""Python script steps."""
+
+from batchmill.pipeline.python_script_step import PythonScriptStep as PythonScriptStep
