@@ -14,6 +14,7 @@ from batchmill.cli import (
     datastore,
     environment,
     model,
+    pipelines,
     plan,
     resume,
     run,
@@ -24,6 +25,8 @@ from batchmill.cli import (
     runs_remove,
     runs_replay,
     runs_show,
+    schedules,
+    serve,
     workspace,
 )
 from batchmill.cli import exec as exec_document
@@ -48,6 +51,9 @@ COMMANDS = (
     model,
     environment,
     compute,
+    pipelines,
+    schedules,
+    serve,
 )
 # Typer carries the base of its usage errors only in this way across its versions.
 ClickException: Any = typer.BadParameter.__mro__[2]
