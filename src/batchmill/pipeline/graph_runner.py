@@ -28,6 +28,8 @@ STATES = {
     RunStatus.FAILED: StepState.FAILED,
     RunStatus.CANCELED: StepState.CANCELED,
 }
+MOST_AT_ONCE = 256
+"""Steps that work or wait for their turn, each in a thread; the others are begun as these end."""
 NEVER_BEGUN = "not started, because "
 
 
@@ -70,7 +72,7 @@ class GraphRunner:
             for node, fault in decision.skip.items():
                 self._skip(rows[node], fault)
                 states[node] = StepState.SKIPPED
-            for node in decision.start:
+            for node in decision.start[: MOST_AT_ONCE - list(states.values()).count(StepState.RUNNING)]:
                 states[node] = StepState.RUNNING
                 self._start(node, rows[node], dict(made), ended)
             if decision.end is not None:

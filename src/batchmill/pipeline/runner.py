@@ -55,40 +55,37 @@ def resume_run(workspace: Workspace, run_id: str) -> int | None:
 
     Raises:
         RunNotFoundError: the workspace has no such run of a pipeline or script.
-        RunBusyError: a process works at it.
+        RunBusyError: a process works at it, or has just been started to.
     """
     from batchmill.workspace.registered_run import PIPELINE_RUN, SCRIPT_RUN
 
     run = workspace.registry.run(run_id)
     if run is None or run.kind not in (PIPELINE_RUN, SCRIPT_RUN) or not run.details.get("graph"):
         raise RunNotFoundError(f"Workspace {workspace.name} has no run of a pipeline or script {run_id}.")
-    if run.held:
-        raise RunBusyError(
-            f"Run {run_id} ({run.name}) is carried out by process {run.holder.pid if run.holder else ''}: nothing to resume."
-        )
+    if run.held or run.live_status == RunStatus.QUEUED:
+        who = "is about to be taken up" if run.holder is None else f"is carried out by process {run.holder.pid}"
+        raise RunBusyError(f"Run {run_id} ({run.name}) {who}: nothing to resume.")
     if run.status == RunStatus.COMPLETED:
         return None
     if run.status in (RunStatus.FAILED, RunStatus.CANCELED):
-        _begin_again(workspace, run_id)
+        _begin_again(workspace, run)
     return start_runner(workspace, run_id)
 
 
-def _begin_again(workspace: Workspace, run_id: str) -> None:
+def _begin_again(workspace: Workspace, run: RegisteredRun) -> None:
     """A run that has ended: its steps that have not completed wait again, and its deaths are forgotten."""
     from batchmill.pipeline.graph_runner import PROGRESS
     from batchmill.pipeline.step_execution import ENDED
-    from batchmill.workspace.registered_run import NOT_STARTED, SCRIPT_RUN, STEP_RUN
+    from batchmill.workspace.registered_run import NOT_STARTED, STEP_RUN
 
     registry = workspace.registry
-    run = registry.run(run_id)
-    assert run is not None
-    steps = [run] if run.kind == SCRIPT_RUN else registry.runs(parent=run_id, kind=STEP_RUN, limit=None)
-    for step in steps:
-        if step.status != RunStatus.COMPLETED:
-            if step.folder:
-                Path(step.folder, ENDED).unlink(missing_ok=True)
-            registry.change_run(step.id, status=NOT_STARTED if step.kind == STEP_RUN else RunStatus.QUEUED)
-    registry.change_run(run_id, status=RunStatus.QUEUED, details={PROGRESS: run.attempts + 1})
+    if registry.change_run(run.id, status=RunStatus.QUEUED, details={PROGRESS: run.attempts + 1}, if_status=(run.status,)) is None:
+        raise RunBusyError(f"Run {run.id} ({run.name}) is being taken up by somebody else: nothing to resume.")
+    for step in [run, *registry.runs(parent=run.id, kind=STEP_RUN, limit=None)]:
+        if step.folder and step.status != RunStatus.COMPLETED:
+            Path(step.folder, ENDED).unlink(missing_ok=True)
+        if step.kind == STEP_RUN and step.status != RunStatus.COMPLETED:
+            registry.change_run(step.id, status=NOT_STARTED)
 
 
 def _environment() -> dict[str, str]:
