@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -13,6 +14,11 @@ from batchmill.workspace.consumption import DatasetConsumptionConfig
 from batchmill.workspace.data_path import DataReference
 from batchmill.workspace.data_type import DataType
 from batchmill.workspace.exceptions import UserErrorException
+
+
+def exactly(text: str) -> str:
+    """The pattern of an error that says this and nothing else."""
+    return f"^{re.escape(text)}$"
 
 
 class Store:
@@ -39,14 +45,15 @@ def test_data_is_a_folder_of_the_step_that_makes_it() -> None:
 
 @pytest.mark.parametrize("name", ["", None])
 def test_data_needs_a_name(name: Any) -> None:
-    with pytest.raises(ValueError, match="^PipelineData name cannot be empty$"):
+    with pytest.raises(ValueError, match=r"^PipelineData name cannot be empty$"):
         PipelineData(name)
 
 
 def test_names_are_words() -> None:
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(
+        ValueError, match=exactly("PipelineData name: [my data] is not a valid, as it may contain only letters, digits, and underscores.")
+    ):
         PipelineData("my data")
-    assert str(caught.value) == "PipelineData name: [my data] is not a valid, as it may contain only letters, digits, and underscores."
     with pytest.raises(ValueError, match=r"\[a-b\] is not a valid"):
         PipelineData("a", output_name="a-b")
 
@@ -188,9 +195,8 @@ def test_registration_gives_a_copy() -> None:
     assert registered is not out
     assert registered.port.register == {"name": "prepared", "create_new_version": True, "description": "d", "tags": {"a": "b"}}
     assert out.port.register is None
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=exactly("The registration name of the dataset must not be empty.")):
         out.register_on_complete("")
-    assert str(caught.value) == "The registration name of the dataset must not be empty."
 
 
 def test_output_dataset_as_an_input() -> None:
@@ -221,7 +227,7 @@ def test_table_of_an_output_dataset() -> None:
     }
     assert table.port.register is None  # the registration was one of the files
     assert table.register_on_complete("rows").port.read == table.reading
-    with pytest.raises(UserErrorException, match="OutputTabularDatasetConfig does not support mount. Only FileDataset supports mount"):
+    with pytest.raises(UserErrorException, match=r"OutputTabularDatasetConfig does not support mount. Only FileDataset supports mount"):
         one.as_mount()
     first, second = out.read_parquet_files().keep_columns("x").random_split(0.5, seed=1)
     assert first.reading is not None
