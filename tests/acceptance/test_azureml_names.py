@@ -31,11 +31,14 @@ NAMES = {
     "azureml.data.dataset_factory": "DataType",
     "azureml.pipeline.core": "Pipeline PipelineData PipelineParameter PipelineRun StepRun PublishedPipeline PipelineEndpoint Schedule "
     "ScheduleRecurrence StepSequence PipelineDataset PortDataReference InputPortBinding OutputPortBinding PipelineStep TimeZone",
-    "azureml.pipeline.core.graph": "PipelineParameter",
+    "azureml.pipeline.core.graph": "PipelineParameter PublishedPipeline",
+    "azureml.pipeline.core.schedule": "ScheduleRecurrence Schedule TimeZone",
+    "azureml.pipeline.core.pipeline_endpoint": "PipelineEndpoint PipelineVersion",
     "azureml.pipeline.core.builder": "PipelineData PipelineStep StepSequence",
     "azureml.pipeline.core.pipeline_output_dataset": "PipelineOutputFileDataset PipelineOutputTabularDataset",
     "azureml.pipeline.core.run": "PipelineRun StepRun",
-    "azureml.pipeline.steps": "PythonScriptStep CommandStep",
+    "azureml.pipeline.steps": "PythonScriptStep CommandStep ParallelRunStep ParallelRunConfig",
+    "azureml.contrib.pipeline.steps": "ParallelRunStep ParallelRunConfig",
     "azureml.exceptions": "ComputeTargetException AuthenticationException UserErrorException DatasetTimestampMissingError "
     "ActivityFailedException ExperimentExecutionException WebserviceException ModelNotFoundException WorkspaceException "
     "RunConfigurationException AzureMLException ParallelRunException",
