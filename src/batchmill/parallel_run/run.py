@@ -56,11 +56,12 @@ def run(script: str | os.PathLike[str], inputs: Any, **settings: Any) -> Run:
     return Run(folder)
 
 
-def create_run(settings: RunSettings, *, step_run: Mapping[str, Any] | None = None) -> RunFolder:
+def create_run(settings: RunSettings, *, step_run: Mapping[str, Any] | None = None, identity: Mapping[str, Any] | None = None) -> RunFolder:
     """Make the folder and ledger of a new run: its id and name are durable when this returns, nothing has been planned yet.
 
     ``step_run`` says which step of a pipeline the run carries out, for what its scripts ask: ``id`` of the step run in the workspace of
-    the settings, and its ``inputs`` and ``outputs`` as `batchmill.workspace.run_answers.RunAnswers` takes them.
+    the settings, and its ``inputs`` and ``outputs`` as `batchmill.workspace.run_answers.RunAnswers` takes them. ``identity``: what is
+    compared in place of the settings where results are reused: ``arguments``, ``variables``, and ``beside``, a text for anything else.
 
     Raises:
         UsageError: the script or the output cannot be used.
@@ -85,7 +86,7 @@ def create_run(settings: RunSettings, *, step_run: Mapping[str, Any] | None = No
     ledger.begin(id=folder.id, name=settings.name or script.stem, installed=installed())
     ledger.close()
     # Last: a run is found by this file, and then its ledger can be read.
-    write_description(folder, settings, script, output, workspace, step_run=step_run)
+    write_description(folder, settings, script, output, workspace, step_run=step_run, identity=identity)
     return folder
 
 
@@ -110,6 +111,7 @@ def write_description(
     workspace: str | None = None,
     *,
     step_run: Mapping[str, Any] | None = None,
+    identity: Mapping[str, Any] | None = None,
 ) -> str:
     """Write ``settings.json``, which says what is to be run and from where; returns the name of the run."""
     name = settings.name or script.stem
@@ -121,6 +123,7 @@ def write_description(
         "folder": os.getcwd(),
         "workspace": workspace,
         "step_run": None if step_run is None else dict(step_run),
+        "identity": None if identity is None else dict(identity),
         "settings": settings.model_dump(mode="json"),
     }
     atomic_write(folder.settings, json.dumps(description, indent=1))

@@ -45,6 +45,7 @@ class RunIdentity:
     source: Path
     settings: Mapping[str, Any]
     arguments: Sequence[str]
+    variables: Mapping[str, str]
     bound: Mapping[str, Any]
     python: str | None
     installed: str | None
@@ -55,16 +56,17 @@ class RunIdentity:
         """Of a run that has its snapshot, and has bound its names."""
         settings, script = description["settings"], Path(description["script"])
         root = Path(description["folder"]) / settings["source"] if settings["source"] else script.parent
-        beside = description.get("identity") or {}
+        given = description.get("identity") or {}
         return cls(
             script=os.path.relpath(script, root),
             source=folder.snapshot,
             settings=settings,
-            arguments=beside.get("arguments", settings["arguments"]),
+            arguments=given.get("arguments", settings["arguments"]),
+            variables=given.get("variables", settings["environment_variables"]),
             bound=json.loads(ledger.meta("names") or "{}"),
             python=ledger.meta("interpreter"),
             installed=ledger.meta("installed"),
-            beside=beside.get("beside", {}),
+            beside=given.get("beside", {}),
         )
 
 
@@ -77,8 +79,8 @@ def differences(old: RunIdentity, new: RunIdentity, resolve: Resolve) -> Iterato
     ``resolve`` says which models that the old run has bound are others now (`Names.resolve_again`).
     """
     yield from _script(old, new)
-    yield from _arguments(old.arguments, new.arguments)
-    yield from (f"variable {name} changed" for name in _changed(*(one.settings["environment_variables"] for one in (old, new))))
+    yield from argument_changes(old.arguments, new.arguments)
+    yield from (f"variable {name} changed" for name in _changed(old.variables, new.variables))
     yield from _environment(old, new)
     yield from resolve(old.bound)
     yield from (f"{name} changed" for name in _changed(old.beside, new.beside))
@@ -137,7 +139,7 @@ def _same(old: Path, new: Path) -> bool:
 # --- words and surroundings -------------------------------------------------------------------------------------------------------------
 
 
-def _arguments(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
+def argument_changes(old: Sequence[str], new: Sequence[str]) -> Iterator[str]:
     """The first argument that differs, by the name of its option where it has one."""
     for number, (before, now) in enumerate(zip_longest(old, new)):
         if before == now:
@@ -165,14 +167,15 @@ def _environment(old: RunIdentity, new: RunIdentity) -> Iterator[str]:
     if old.installed is None or new.installed is None:
         yield "which packages were installed is not known"
         return
-    yield from _packages(json.loads(old.installed), json.loads(new.installed))
+    yield from package_changes(json.loads(old.installed), json.loads(new.installed))
 
 
 def _label(bound: Mapping[str, Any] | None) -> str:
     return "none" if bound is None else f"{bound['name']} v{bound['version']}"
 
 
-def _packages(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+def package_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    """In which packages two answers of `installed`, read from JSON, differ."""
     if old["python"] != new["python"]:
         yield f"Python {old['python']} -> {new['python']}"
     before, now = (_versions(one["packages"]) for one in (old, new))

@@ -16,6 +16,7 @@ from batchmill.parallel_run.run import Run, create_run, start_coordinator
 from batchmill.parallel_run.run_folder import RunFolder, runs_folder
 from batchmill.pipeline.parallel_run_report import copy_logs, log_counts
 from batchmill.pipeline.parallel_run_settings import output_of, settings_of
+from batchmill.pipeline.step_identity import beside_of
 from batchmill.pipeline.step_work import StepOutcome, StepWork
 from batchmill.records import RunStatus
 from batchmill.storage.files import atomic_write
@@ -61,7 +62,9 @@ def _begun(work: StepWork) -> RunFolder | None:
 
 
 def _create(work: StepWork) -> RunFolder:
-    folder = create_run(settings_of(work), step_run=_step_run(work))
+    settings = settings_of(work)
+    identity = beside_of(work) if settings.reuse is not None else None
+    folder = create_run(settings, step_run=_step_run(work), identity=identity)
     atomic_write(work.folder / ID_FILE, folder.id)
     work.announce(f"parallel run {folder.id}")
     return folder

@@ -20,6 +20,7 @@ from batchmill.pipeline.step_place import INPUTS, LOGS, SNAPSHOT, StepPlace, emp
 from batchmill.pipeline.step_work import StepOutcome, StepWork
 from batchmill.records import RunStatus
 from batchmill.storage.files import atomic_write
+from batchmill.workspace.registered_run import STEP_RUN
 
 if TYPE_CHECKING:
     from batchmill.pipeline.runner_record import RunnerLog, RunnerRecord
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 ENDED = "ended.json"
 """How the work of an attempt ended, in the folder of the step run: who takes the run up only has to bring it to its places."""
 LOCAL = (None, "local")
+OUTPUTS = "outputs"
 STATES = {RunStatus.COMPLETED: StepState.COMPLETED, RunStatus.FAILED: StepState.FAILED, RunStatus.CANCELED: StepState.CANCELED}
 
 
@@ -93,6 +95,8 @@ class StepExecution:
             filled = {port.name: str(self._step.on_compute(port.path_on_compute, INPUTS, port.name)) for port in ports}
             return self._published(known, bound_outputs(self._step), filled)
         found = found_inputs(self._step)
+        if self._row.kind == STEP_RUN and self._attempt == 1 and self._reused(found):
+            return StepOutcome(RunStatus.COMPLETED, details={OUTPUTS: self.outputs})
         self._run.record.change(self._row.id, status=RunStatus.QUEUED, folder=str(self._step.folder), details={"attempt": self._attempt})
         with self._slot() as mine:
             if not mine:
@@ -104,6 +108,25 @@ class StepExecution:
                 outcome = self._carried(self._work(inputs, outputs))
                 self._note_end(outcome)
                 return self._published(outcome, outputs, {name: one.path for name, one in inputs.items()})
+
+    def _reused(self, inputs: Mapping[str, Any]) -> bool:
+        """Whether an earlier run stands for this one; what is found out is recorded, and why the step runs if it does."""
+        from batchmill.pipeline.reuse import decide
+
+        decision = decide(self._work(inputs, {}), regenerate=bool(self._run.run.details.get("regenerate_outputs")))
+        self._say(decision.text)
+        labels = dict(decision.reused.labels) if decision.reused is not None else {}
+        self._run.record.change(
+            self._row.id,
+            reuse_key=decision.key,
+            details=dict(decision.details),
+            tags=labels,
+            properties=labels,
+            folder=str(self._step.folder),
+        )
+        if decision.reused is not None:
+            self.outputs = dict(decision.reused.outputs)
+        return decision.reused is not None
 
     def _work(self, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> StepWork:
         run = self._run
@@ -188,7 +211,15 @@ class StepExecution:
             return outcome
         publish_inputs(self._step, inputs)
         self.outputs = publish(self._step, outputs)
-        return replace(outcome, details={**(outcome.details or {}), "outputs": self.outputs})
+        return replace(outcome, details={**(outcome.details or {}), OUTPUTS: self.outputs, **self._made()})
+
+    def _made(self) -> dict[str, Any]:
+        """What a later run that would reuse the outputs compares them with."""
+        if self._row.kind != STEP_RUN or not self._node.allow_reuse:
+            return {}
+        from batchmill.pipeline.reuse import MADE, made_by
+
+        return {MADE: made_by(self._run.workspace, self.outputs)}
 
     def _end(self, outcome: StepOutcome) -> None:
         from batchmill.pipeline.step_logs import keep_logs
