@@ -17,6 +17,7 @@ from batchmill.testing.batches import Batch, Items, batches_of
 from batchmill.testing.stand_in_models import stand_in
 from batchmill.worker.foreground import Foreground, Outcome, Place
 from batchmill.worker.questions import Ask
+from batchmill.worker.script_run import IN_TEST
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -151,8 +152,8 @@ def prepared(
 def _place(settings: RunSettings, script: Path, room: Path, ask: Ask | None) -> Place:
     environment = {
         **os.environ,
-        "AZUREML_RUN_ID": "test",
-        "BATCHMILL_RUN_ID": "test",
+        "AZUREML_RUN_ID": IN_TEST,
+        "BATCHMILL_RUN_ID": IN_TEST,
         "AZUREML_BI_OUTPUT_PATH": str(room / "output"),
         "AZUREML_NODE_COUNT": str(settings.nodes),
         "AZ_BATCHAI_JOB_TEMP": str(room / "work"),

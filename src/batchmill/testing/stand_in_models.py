@@ -34,8 +34,10 @@ def stand_in(models: Mapping[str, str | os.PathLike[str]], folder: Path) -> Ask:
             link.symlink_to(file.path)
 
     def find(question: dict[str, Any]) -> dict[str, Any]:
-        from batchmill.workspace.exceptions import ModelNotFoundException
+        from batchmill.workspace.exceptions import ModelNotFoundException, UserErrorException
 
+        if question["kind"] != "model":
+            raise UserErrorException(f"In a test a script has models, and no run that it could ask about '{question['kind']}'.")
         name, version = question["name"], question["version"]
         if name not in models or version not in (None, VERSION):
             raise ModelNotFoundException(
