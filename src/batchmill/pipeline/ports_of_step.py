@@ -152,7 +152,8 @@ class PortCollector:
             found = self._references.get(("data", argument.key))
             return found or self._add_output(argument)
         one = input_of(argument)
-        same = any(one.port == other.port and one.key == other.key for other in self._inputs)
+        ports = (one.port, side_input_of(argument).port)
+        same = any(one.key == other.key and other.port in ports for other in self._inputs)
         return Reference("input", one.port.name) if same else self._add_input(one, argument)
 
     def _found(self, missing: str, *tokens: tuple[str, str]) -> Reference:
