@@ -21,11 +21,11 @@ STORE = "workspaceblobstore"
 
 
 def node(ws: Workspace, folder: Path, name: str, text: str, arguments: Sequence[Value] = (), **more: Any) -> Node:
-    """A `PYTHON` step whose script has this text."""
+    """A `PYTHON` step whose script has this text; never reused unless asked for."""
     source = folder / "sources" / name
     source.mkdir(parents=True, exist_ok=True)
     (source / "script.py").write_text(text)
-    given: dict[str, Any] = {"kind": "python", "script": "script.py", "source": str(source)}
+    given: dict[str, Any] = {"kind": "python", "script": "script.py", "source": str(source), "allow_reuse": False}
     given["snapshot"] = keep_snapshot(ws, source)
     return Node(id=uuid.uuid5(uuid.NAMESPACE_OID, name).hex[:8], name=name, module="m", arguments=tuple(arguments), **(given | more))
 

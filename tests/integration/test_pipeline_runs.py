@@ -185,3 +185,31 @@ def test_a_run_that_has_ended_is_begun_again(ws: Workspace, tmp_path: Path) -> N
     assert set(_statuses(ws, run.id).values()) == {"Completed"}
     assert count.read_text() == "x"
     assert resume_run(ws, run.id) is None
+
+
+def test_k70_steps_one_behind_the_other_and_side_by_side(ws: Workspace, tmp_path: Path) -> None:
+    if usable_cores() < 2:
+        pytest.skip("NOT TESTED: this machine has one core")
+    spans = """
+import sys, time
+began = time.time()
+time.sleep(0.5)
+print(began, time.time())
+"""
+    a = node(ws, tmp_path, "a", spans)
+    b, c = (node(ws, tmp_path, name, spans, after=(a.id,)) for name in "bc")
+    d = node(ws, tmp_path, "d", spans, after=(b.id, c.id))
+    run = ended(ws, submitted(ws, [a, b, c, d]).id)
+    times = {name: tuple(map(float, std_log(step).split())) for name, step in steps(ws, run.id).items()}
+    assert times["a"][1] < min(times["b"][0], times["c"][0])
+    assert max(times["b"][0], times["c"][0]) < min(times["b"][1], times["c"][1])
+    assert max(times["b"][1], times["c"][1]) < times["d"][0]
+
+
+def test_a_run_on_both_databases(database: str, tmp_path: Path) -> None:
+    ws = Workspace.create("default", show_output=False)
+    first = node(ws, tmp_path, "first", FINE)
+    fails = node(ws, tmp_path, "fails", FAILS, after=(first.id,))
+    run = ended(ws, submitted(ws, [first, fails]).id)
+    assert (run.status, run.attempts, run.holder) == ("Failed", 1, None)
+    assert _statuses(ws, run.id) == {"first": "Completed", "fails": "Failed"}
