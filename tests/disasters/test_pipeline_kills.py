@@ -14,9 +14,18 @@ from pathlib import Path
 import pytest
 
 from batchmill.errors import RunBusyError
+from batchmill.parallel_run.run import Run
+from batchmill.parallel_run.run_folder import RunFolder, runs_folder
+from batchmill.pipeline.experiment import Experiment
 from batchmill.pipeline.graph import Node, Reference
+from batchmill.pipeline.parallel_run_config import ParallelRunConfig
+from batchmill.pipeline.parallel_run_step import ParallelRunStep
+from batchmill.pipeline.pipeline import Pipeline
+from batchmill.pipeline.pipeline_data import PipelineData
 from batchmill.pipeline.runner import resume_run, start_runner
 from batchmill.records import RunStatus
+from batchmill.workspace.dataset import Dataset
+from batchmill.workspace.environment import Environment
 from batchmill.workspace.registered_run import RegisteredRun
 from batchmill.workspace.workspace import Workspace
 from tests.pipeline_runs import (
@@ -253,3 +262,62 @@ def test_the_end_of_who_submitted_changes_nothing(ws: Workspace, tmp_path: Path)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert {ended(ws, run_id).status for run_id in ids} == {"Completed"}
+
+
+SCORES = """
+import os, time
+def init():
+    pass
+def run(mini_batch):
+    with open(os.environ["COUNTS"], "a") as file:
+        file.write(os.path.basename(mini_batch[0]) + " ")
+    while os.path.basename(mini_batch[0]) >= "08.txt" and not os.path.exists(os.environ["GATE"]):
+        time.sleep(0.01)
+    return [os.path.basename(path) for path in mini_batch]
+"""
+
+
+def test_an_interrupted_parallel_step_goes_on(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts, gate = tmp_path / "counts", tmp_path / "gate"
+    monkeypatch.setenv("COUNTS", str(counts))
+    monkeypatch.setenv("GATE", str(gate))
+    source, images = tmp_path / "sources" / "score", ws.folder / "workspaceblobstore" / "images"
+    source.mkdir(parents=True)
+    (source / "score.py").write_text(SCORES)
+    images.mkdir()
+    names = [f"{n:02}.txt" for n in range(20)]
+    for name in names:
+        (images / name).write_text(name)
+    config = ParallelRunConfig(
+        environment=Environment("e"),
+        entry_script="score.py",
+        source_directory=str(source),
+        error_threshold=0,
+        output_action="append_row",
+        compute_target="local",
+        mini_batch_size="1",
+        node_count=1,
+        process_count_per_node=2,
+    )
+    files = Dataset.File.from_files((ws.get_default_datastore(), "images")).as_named_input("images")
+    out = PipelineData("out", datastore=ws.get_default_datastore())
+    step = ParallelRunStep("score", parallel_run_config=config, inputs=[files], output=out, allow_reuse=False)
+    run_id = Experiment(ws, "tests").submit(Pipeline(ws, [step])).id
+    until(lambda: counts.exists() and len(counts.read_text().split()) >= 6, "some are scored")
+    row = steps(ws, run_id)["score"]
+    parallel = (Path(row.folder) / "parallel_run").read_text()
+    folder = RunFolder(runs_folder() / parallel)
+    until(lambda: Run(folder).counts.mini_batches.succeeded >= 4, "they are committed")
+    kill_runner(ws, run_id)
+    until(lambda: not folder.alive() and not processes_with(f"BATCHMILL_RUN_ID={parallel}"), "no process is left")
+    assert known(ws, run_id).live_status == "Interrupted"
+    assert steps(ws, run_id)["score"].live_status == "Interrupted"
+    begun, committed = len(counts.read_text().split()), Run(folder).counts.mini_batches.succeeded
+    gate.touch()
+    resume_run(ws, run_id)
+    assert ended(ws, run_id).status == "Completed", log(ws, run_id)
+    row = steps(ws, run_id)["score"]
+    assert row.details["parallel_run"] == parallel
+    written = (ws.folder / "workspaceblobstore" / "azureml" / row.id / "out" / "parallel_run_step.txt").read_text()
+    assert written.split() == names
+    assert len(counts.read_text().split()) == begun + len(names) - committed
