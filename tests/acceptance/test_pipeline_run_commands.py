@@ -13,14 +13,21 @@ from typing import Any
 import pytest
 
 from batchmill.pipeline.experiment import Experiment
+from batchmill.pipeline.parallel_run_config import ParallelRunConfig
+from batchmill.pipeline.parallel_run_step import ParallelRunStep
 from batchmill.pipeline.pipeline import Pipeline
+from batchmill.pipeline.pipeline_data import PipelineData
 from batchmill.pipeline.pipeline_run import PipelineRun
 from batchmill.pipeline.python_script_step import PythonScriptStep
 from batchmill.pipeline.script_run import ScriptRun
+from batchmill.workspace.compute import AmlCompute, ComputeTarget
+from batchmill.workspace.dataset import Dataset
+from batchmill.workspace.environment import Environment
 from batchmill.workspace.exceptions import ActivityFailedException, UserErrorException
 from batchmill.workspace.run_configuration import ScriptRunConfig
 from batchmill.workspace.workspace import Workspace
 from tests.acceptance.conftest import until
+from tests.acceptance.test_cli_terminal import on_a_terminal
 from tests.conftest import Project
 
 GREETS = """
@@ -29,6 +36,16 @@ print("hello", *sys.argv[1:], flush=True)
 while len(sys.argv) > 1 and sys.argv[1] == "wait" and not os.path.exists(sys.argv[2]):
     time.sleep(0.02)
 print("bye")
+"""
+SCORES = """
+import os
+
+def run(mini_batch):
+    print("scoring", len(mini_batch))
+    for path in mini_batch:
+        if "bad" in path:
+            raise ValueError("a bad file")
+    return [os.path.basename(path) for path in mini_batch]
 """
 FAILS = """
 import os, sys
@@ -228,3 +245,85 @@ def test_a_single_script(ws: Workspace, project: Project, capsys: pytest.Capture
     assert "hello to 3" in project.batchmill("runs", "logs", run.id).stdout
     with pytest.raises(UserErrorException, match="needs script or command"):
         experiment.submit(ScriptRunConfig("src"))
+
+
+def test_a_parallel_step(ws: Workspace, project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    run, step = _scoring(ws, project)
+    assert run.wait_for_completion() == "Finished"
+    printed = capsys.readouterr().out
+    assert re.search(r"^Streaming logs/job_progress_overview\.\d{10}\.txt$", printed, re.M)
+    (made,) = run.find_step_run("score")
+    data = made.get_output_data("scores")
+    assert (data.datastore_name, data.path_on_datastore) == ("workspaceblobstore", f"azureml/{made.id}/scores")
+    data.download("here", show_progress=False)
+    lines = Path("here", data.path_on_datastore, "parallel_run_step.txt").read_text().splitlines()
+    assert sorted(lines) == sorted(f"{number}.txt" for number in range(10))
+    assert run.get_pipeline_output("final").path_on_datastore == data.path_on_datastore
+    with pytest.raises(ValueError, match="Step score has no output other; its outputs are scores"):
+        made.get_output_data("other")
+    with pytest.raises(ValueError, match="Pipeline output with name other does not exist"):
+        run.get_pipeline_output("other")
+    assert "Processed 3 of 3 mini batches" in (made.get_job_log() or "")
+    assert made.get_metrics()["Failed Items"] == 1
+    (consumed,) = made.get_details()["inputDatasets"]
+    assert consumed["consumptionDetails"]["inputName"] == "files"
+    run.save("kept")
+    assert json.loads(Path("kept", f"{run.id}.json").read_text())["nodes"][0]["name"] == "score"
+
+    told = json.loads(project.batchmill("runs", "show", run.id, "--json").stdout)
+    parallel = told["steps"][0]["parallel_run"]
+    assert "bad.txt" in project.batchmill("runs", "errors", parallel).stdout
+    assert "3/3 mini-batches, 11 items, 1 failed" in project.batchmill("runs", "show", run.id).stdout
+    assert "==> step score: logs/user/stdout/node0/process000.stdout.txt <==" in project.batchmill("runs", "logs", run.id).stdout
+    assert [one["id"] for one in json.loads(project.batchmill("runs", "list", "--json").stdout)] == [run.id]
+
+    again = Pipeline(ws, [step]).submit("digits")
+    assert again.wait_for_completion() == "Finished"
+    assert "StepRun( score ) reused: same script, inputs, environment" in capsys.readouterr().out
+    (reused,) = again.get_steps()
+    assert reused.properties["azureml.reusedrunid"] == made.id
+    assert reused.get_output_data("scores").path_on_datastore == data.path_on_datastore
+    assert reused.get_job_log() == made.get_job_log()
+    assert re.search(r"^score +Completed \(reused\) ", project.batchmill("runs", "show", again.id).stdout, re.M)
+
+    assert project.batchmill("runs", "remove", again.id).returncode == 0
+    removed = project.batchmill("runs", "remove", run.id)
+    assert removed.stderr == f"Removed run {run.id} (digits); what it left in datastores stays.\n"
+    assert list((project.home / "runs").iterdir()) == []
+    assert not Path(told["folder"]).exists()
+    assert json.loads(project.batchmill("runs", "list", "--json").stdout) == []
+
+
+def _scoring(ws: Workspace, project: Project) -> tuple[PipelineRun, ParallelRunStep]:
+    """A run that scores eleven files on a compute target, one of which is bad."""
+    project.write({"src/score.py": SCORES, **{f"in/{number}.txt": "x" for number in range(10)}, "in/bad.txt": "x"})
+    store: Any = ws.get_default_datastore()
+    store.upload("in", "in", show_progress=False)
+    target = ComputeTarget.create(ws, "cpu-cluster", AmlCompute.provisioning_configuration("STANDARD_D2_V2", max_nodes=1))
+    config = ParallelRunConfig(
+        environment=Environment("e"),
+        entry_script="score.py",
+        source_directory="src",
+        error_threshold=5,
+        output_action="append_row",
+        mini_batch_size="5",
+        compute_target=target,
+        node_count=1,
+    )
+    scores = PipelineData("scores", datastore=store, pipeline_output_name="final")
+    files = Dataset.File.from_files((store, "in")).as_named_input("files")
+    step = ParallelRunStep(name="score", parallel_run_config=config, inputs=[files], output=scores)
+    return Pipeline(ws, [step]).submit("digits"), step
+
+
+def test_followed_on_a_terminal(ws: Workspace, project: Project) -> None:
+    run, gate = _waiting(ws)
+    shows = f"RunDetails(Workspace.get('team').get_run('{run.id}')).show()"
+    project.write({"show.py": f"from batchmill import RunDetails, Workspace\n{shows}\n"})
+    gate.touch()
+    code, seen = on_a_terminal(project, "exec", "show.py", COLUMNS="160")
+    assert code == 0, seen
+    assert f"Run {run.id} (digits): Completed, 2 of 2 steps" in seen
+    assert seen.count("\x1b[?25h") == seen.count("\x1b[?25l") > 0  # the cursor is back
+    code, seen = on_a_terminal(project, "resume", run.id)
+    assert (code, "Completed" in seen) == (0, True)

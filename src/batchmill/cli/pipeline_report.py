@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 from batchmill.cli.found_run import WorkspaceRun
 from batchmill.cli.terminal import COLOURS, short_path, styled, table
@@ -35,6 +34,8 @@ def print_report(run: WorkspaceRun) -> None:
         ["experiment", told.experiment or ""],
         ["status", coloured(told.status)],
         ["error", styled(told.error, sys.stdout, fg="red") if told.error else ""],
+        ["source", told.source if told.source != "SDK" else ""],
+        ["pipeline", told.pipeline or ""],
         ["started", _local(told.started)],
         ["ended", _local(told.ended)],
         ["parameters", ", ".join(f"{name}={_shown(value)}" for name, value in told.parameters.items())],
@@ -71,16 +72,6 @@ def next_steps(told: RunReport) -> list[list[str]]:
     if told.status in (RunStatus.FAILED, RunStatus.CANCELED, RunStatus.INTERRUPTED) and told.kind != STEP_RUN:
         steps.append(["resume", f"batchmill resume {told.id}"])
     return [step for step in steps if step[1]]
-
-
-def parallel_run_of(step: StepReport) -> str | None:
-    """The id of the parallel run that carries out a step, also while it runs."""
-    if step.parallel_run is not None or not step.folder:
-        return step.parallel_run
-    try:
-        return Path(step.folder, "parallel_run").read_text().strip() or None
-    except OSError:
-        return None
 
 
 def coloured(status: str, text: str | None = None) -> str:

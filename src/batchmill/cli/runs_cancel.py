@@ -57,6 +57,7 @@ def _cancel_in_workspace(run: WorkspaceRun) -> int:
     from batchmill.cli.terminal import tell
     from batchmill.pipeline.run_status_words import has_ended
     from batchmill.records import RunStatus
+    from batchmill.workspace.registered_run import STEP_RUN
 
     row = run.row
     who = f"Run {run.id} ({row.name})"
@@ -73,7 +74,7 @@ def _cancel_in_workspace(run: WorkspaceRun) -> int:
     status = run.row.live_status
     if status != RunStatus.CANCELED:
         tell(f"{who} ended as {status} before it could be canceled.")
-    elif row.parent is None:
+    elif row.kind != STEP_RUN:
         tell(f"{who} is canceled. Go on with it: batchmill resume {run.id}")
     else:
         tell(f"{who} is canceled.")

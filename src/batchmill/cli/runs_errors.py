@@ -79,24 +79,23 @@ def _last_error(run: Run) -> bool:
 
 def _errors_of_steps(run: WorkspaceRun, as_json: bool) -> None:
     """Why steps failed, and where more is to be found of each."""
-    from batchmill.cli.pipeline_report import parallel_run_of, report
+    from batchmill.cli.pipeline_report import report
     from batchmill.cli.tables import print_json
     from batchmill.cli.terminal import show_error, tell
 
     told = report(run)
     bad = [step for step in told.steps if step.error]
     if as_json:
-        keys = ("id", "name", "status", "error")
-        print_json([{key: getattr(step, key) for key in keys} | {"parallel_run": parallel_run_of(step)} for step in bad])
+        keys = ("id", "name", "status", "error", "parallel_run")
+        print_json([{key: getattr(step, key) for key in keys} for step in bad])
         return
     if told.error:
         show_error(f"Run {told.id} ended as {told.status}: {told.error}")
     for step in bad:
         print(f"step {step.name}  {step.status}  {' '.join(str(step.error).split())}")
     for step in bad:
-        parallel = parallel_run_of(step)
-        if parallel is not None:
-            tell(f"Items of step {step.name}: batchmill runs errors {parallel}")
+        if step.parallel_run is not None:
+            tell(f"Items of step {step.name}: batchmill runs errors {step.parallel_run}")
         elif step.started is not None:
             tell(f"Log of step {step.name}: batchmill runs logs {step.id}")
     if not bad and not told.error:

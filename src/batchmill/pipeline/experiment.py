@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchmill.pipeline.run_kinds import Labels, labels, started_here
@@ -83,6 +83,11 @@ class Experiment:
         """Add tags, or change those of the same names; the others stay."""
         self._workspace.registry.change_experiment(self._name, {key: "" if value is None else value for key, value in tags.items()})
 
+    def remove_tags(self, tags: str | Iterable[str]) -> dict[str, str]:
+        """Take tags away; returns those that are left."""
+        names = [tags] if isinstance(tags, str) else list(tags)
+        return dict(self._workspace.registry.change_experiment(self._name, drop_tags=names).tags)
+
     def submit(self, config: Any, tags: Mapping[str, Any] | None = None, **kwargs: Any) -> ExperimentRun:
         """Start a run and return at once; it lives in a process of its own.
 
@@ -155,7 +160,7 @@ class Experiment:
 
     def get_docs_url(self) -> str:
         """Where it is described."""
-        return "docs/reference/Experiment"
+        return "docs/how-to/pipelines.md"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Experiment) and (other.name, other.workspace) == (self.name, self.workspace)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from batchmill.pipeline.run_artifacts import RunArtifacts
-from batchmill.pipeline.run_facts import details_of, error_of, folder_url
+from batchmill.pipeline.run_facts import artifacts_of, details_of, error_of, folder_url
 from batchmill.pipeline.run_files import RunFiles
 from batchmill.pipeline.run_kinds import NO_RUN, Labels, labels, run_of, started_here, with_status_of_folder, wrapped
 from batchmill.pipeline.run_status_words import has_ended, run_word
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
 
 RUN_ID, WORKSPACE_NAME = "AZUREML_RUN_ID", "AZUREML_ARM_WORKSPACE_NAME"
-DOCS = "docs/reference"
+DOCS = "docs/how-to/pipelines.md"
 OPEN = ("NotStarted", RunStatus.QUEUED, RunStatus.RUNNING)
 
 
@@ -106,7 +106,8 @@ class ExperimentRun(MetricLog, RunFiles):
 
     @property
     def artifacts(self) -> RunArtifacts:
-        return RunArtifacts(self.workspace, self._id, self.row.folder)
+        """Its files; of a step that was reused those of the run that stands for it."""
+        return artifacts_of(self.workspace, self.row)
 
     def get_status(self) -> str:
         """Queued, NotStarted, Running, CancelRequested, Canceled, Completed, Failed or NotResponding (its process has died)."""
@@ -134,7 +135,7 @@ class ExperimentRun(MetricLog, RunFiles):
     @classmethod
     def get_docs_url(cls) -> str:
         """Where it is described."""
-        return f"{DOCS}/{cls.__name__}"
+        return DOCS
 
     # --- labels --------------------------------------------------------------------------------------------------------------------
 

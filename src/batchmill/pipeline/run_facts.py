@@ -58,6 +58,13 @@ def places_of(workspace: Workspace, run: RegisteredRun) -> dict[str, dict[str, s
     return {port.name: {"datastore": port.datastore, "path": destination(port, maker)} for port in ports}
 
 
+def artifacts_of(workspace: Workspace, run: RegisteredRun) -> RunArtifacts:
+    """The files of a run; of a step that was reused those of the run that stands for it."""
+    reused = label_of(run, REUSED_RUN_ID)
+    maker = workspace.registry.run(reused) if reused else None
+    return RunArtifacts(workspace, (maker or run).id, (maker or run).folder)
+
+
 def error_of(run: RegisteredRun) -> dict[str, Any] | None:
     """The error of a run that failed or that nobody works at any more, as Azure ML says it; None for others."""
     status = run.live_status
@@ -92,7 +99,7 @@ def details_of(workspace: Workspace, run: RegisteredRun) -> dict[str, Any]:
         "inputDatasets": [] if node is None else list(_input_datasets(workspace, run, node)),
         "outputDatasets": [],
         "runDefinition": _definition(workspace, run, node),
-        "logFiles": RunArtifacts(workspace, run.id, run.folder).urls(),
+        "logFiles": artifacts_of(workspace, run).urls(),
         "submittedBy": str(run.details.get("submitted_by") or ""),
     }
     error = error_of(run)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchmill.pipeline.run_facts import NODE_ID, REUSED_RUN_ID, error_of, graph_of, interruption, label_of
@@ -34,12 +35,23 @@ class StepReport:
     attempts: int
     reused_run: str | None
     parallel_run: str | None
+    counts: dict[str, Any] | None
     folder: str
 
     @property
     def remark(self) -> str:
-        """What there is to say of it, in one line: its error, what it waits for, or why it was reused or runs again."""
-        return " ".join(str(self.error or self.waits_for or self.reuse or "").split())
+        """What there is to say of it, in one line: its error, what it waits for, how far it is, why it was reused or runs again."""
+        return " ".join(str(self.error or self.waits_for or "; ".join(filter(None, (self.progress, self.reuse)))).split())
+
+    @property
+    def progress(self) -> str | None:
+        """How far a parallel run is: ``3/12 mini-batches, 48 items, 1 failed``."""
+        if self.counts is None or self.reused_run is not None:
+            return None
+        batches, items = self.counts["mini_batches"], self.counts["items"]
+        done, ended = batches["succeeded"] + batches["failed"], items["succeeded"] + items["failed"]
+        failed = f", {items['failed']:,} failed" if items["failed"] else ""
+        return f"{done:,}/{batches['total']:,} mini-batches, {ended:,} items{failed}" if batches["total"] else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,11 +122,37 @@ def step_report(run: RegisteredRun, now: datetime) -> StepReport:
         _error(run) if not open_ else None,
         _text(run.details.get(WAITS_FOR)) if open_ else None,
         run.compute,
-        run.attempts,
+        int(run.details.get("attempt") or 0),
         label_of(run, REUSED_RUN_ID),
-        _text(run.details.get(PARALLEL_RUN_ID)),
+        parallel_run_of(run),
+        _counts(run),
         run.folder,
     )
+
+
+def parallel_run_of(run: RegisteredRun) -> str | None:
+    """The id of the parallel run that carries out a step, also while it runs; None for other steps."""
+    known = _text(run.details.get(PARALLEL_RUN_ID))
+    if known is not None or not run.folder or label_of(run, REUSED_RUN_ID):
+        return known
+    try:
+        return Path(run.folder, PARALLEL_RUN_ID).read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _counts(run: RegisteredRun) -> dict[str, Any] | None:
+    """The fates of the items of a parallel run, as far as they are known."""
+    if run.details.get("counts") or run.status != RunStatus.RUNNING:
+        return run.details.get("counts")
+    parallel = parallel_run_of(run)
+    if parallel is None:
+        return None
+    from batchmill.parallel_run.run import Run
+    from batchmill.parallel_run.run_folder import RunFolder, runs_folder
+
+    folder = RunFolder(runs_folder() / parallel)
+    return Run(folder).counts.as_dict() if folder.settings.exists() else None
 
 
 def _error(run: RegisteredRun) -> str | None:

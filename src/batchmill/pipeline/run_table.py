@@ -32,15 +32,16 @@ def title_of(report: RunReport) -> str:
 
 def terminal_table(report: RunReport) -> Any:
     """For Rich."""
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(title_of(report)), title_justify="left", box=None, pad_edge=False, header_style="dim")
+    table = Table(box=None, pad_edge=False, header_style="dim")
     for name in HEAD:
         table.add_column(name, justify="right" if name == "TIME" else "left", overflow="fold" if not name else "ellipsis")
     for step in report.steps:
         table.add_row(Text(step.name), Text(status_text(step), style=COLOURS.get(step.status, "")), _time(step), Text(step.remark))
-    return table
+    return Group(Text(title_of(report)), table)
 
 
 def html_table(report: RunReport) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchmill.pipeline.experiment_run import ExperimentRun
+from batchmill.pipeline.run_artifacts import RunArtifacts
 from batchmill.pipeline.run_facts import NODE_ID, PIPELINE_ID, error_of, label_of, places_of
 from batchmill.pipeline.run_status_words import WAITING, has_ended, step_word
 from batchmill.pipeline.run_wait import (
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from batchmill.pipeline.port import PortDataReference, StepRunOutput
 
 PORTAL = "Link to Azure Machine Learning Portal:"
+TOLD = ("reused", "runs again")
+"""How the reasons begin that are printed: not those of a first run."""
 STDOUT = ("user_logs/std_log.txt", "azureml-logs/70_driver_log.txt")
 STDERR = ("user_logs/std_err.txt", "logs/user/error.txt")
 
@@ -142,7 +145,7 @@ class StepRun(ExperimentRun):
         say(f"StepRunId: {self.id}")
         say(f"{PORTAL} {self.get_portal_url()}")
         told: str | None = None
-        log = LogStream(self.artifacts)
+        log = LogStream(RunArtifacts(self.workspace, self.id, row.folder))  # of a reused step nothing is printed again
         while not has_ended(row) and not patience.over():
             status = step_word(row.live_status)
             if status != told and status in WAITING:
@@ -154,6 +157,9 @@ class StepRun(ExperimentRun):
         if not has_ended(row):
             return False
         log.copy(ended=True)
+        reuse = str(row.details.get("reuse") or "")
+        if reuse.startswith(TOLD):
+            say(f"StepRun( {row.name} ) {reuse}")
         say_title(f"StepRun({row.name}) Execution Summary")
         say(f"StepRun( {row.name} ) Status: {step_word(row.live_status)}")
         say(self.get_details())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -30,8 +30,8 @@ class ExperimentIndex:
             found = self._experiment(connection, name)
         return found or self.change_experiment(name)
 
-    def change_experiment(self, name: str, tags: Mapping[str, Any] | None = None) -> RegisteredExperiment:
-        """Merge tags into those of an experiment, made where there is none; returns it as it is now."""
+    def change_experiment(self, name: str, tags: Mapping[str, Any] | None = None, drop_tags: Collection[str] = ()) -> RegisteredExperiment:
+        """Merge tags into those of an experiment, made where there is none, and take others away; returns it as it is now."""
         from batchmill.workspace.schema import experiments, insert_unless_there
 
         row = {"workspace_id": self.workspace_id, "name": name, "id": str(uuid.uuid4()), "tags": {}, "created": datetime.now(UTC)}
@@ -39,9 +39,10 @@ class ExperimentIndex:
             insert_unless_there(connection, experiments, row)
             found = self._experiment(connection, name, lock=True)
             assert found is not None
-            if not tags:
+            if not tags and not drop_tags:
                 return found
-            merged = found.tags | {str(key): str(value) for key, value in tags.items()}
+            merged = found.tags | {str(key): str(value) for key, value in (tags or {}).items()}
+            merged = {key: value for key, value in merged.items() if key not in drop_tags}
             here = (experiments.c.workspace_id == self.workspace_id, experiments.c.name == name)
             connection.execute(experiments.update().where(*here).values(tags=merged))
             return RegisteredExperiment(found.id, name, merged, found.created)

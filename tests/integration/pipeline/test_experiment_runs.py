@@ -80,6 +80,7 @@ def test_experiments_are_made_when_they_are_named(ws: Workspace) -> None:
     assert Experiment(ws, "digits").tags == {"team": "vision"}
     assert Experiment.list(ws, tags={"team": "vision"}) == [one]
     assert Experiment.list(ws, tags="other") == []
+    assert one.remove_tags("team") == {}
     with pytest.raises(UserErrorException, match="An experiment cannot be called 'a b'"):
         Experiment(ws, "a b")
     with pytest.raises(UserErrorException, match="There is no experiment 'nothing' in workspace team"):
