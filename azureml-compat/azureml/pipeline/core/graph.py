@@ -6,3 +6,4 @@ from batchmill.pipeline.pipeline_dataset import PipelineDataset as PipelineDatas
 from batchmill.pipeline.port import InputPortBinding as InputPortBinding
 from batchmill.pipeline.port import OutputPortBinding as OutputPortBinding
 from batchmill.pipeline.port import PortDataReference as PortDataReference
+from batchmill.pipeline.published_pipeline import PublishedPipeline as PublishedPipeline
