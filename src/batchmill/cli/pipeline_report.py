@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime
 
 from batchmill.cli.found_run import WorkspaceRun
 from batchmill.cli.terminal import COLOURS, short_path, styled, table
@@ -17,7 +18,6 @@ KIND_WORDS = {"azureml.PipelineRun": "pipeline", "azureml.scriptrun": "script", 
 def report(run: WorkspaceRun) -> RunReport:
     """How it stands now; a step run stands as a run whose one step it is."""
     from dataclasses import replace
-    from datetime import UTC, datetime
 
     row = run.row
     made = report_of(run.workspace, row)
@@ -27,14 +27,14 @@ def report(run: WorkspaceRun) -> RunReport:
 def print_report(run: WorkspaceRun) -> None:
     """What ``runs show`` prints."""
     told = report(run)
-    facts = [
+    facts: list[list[str]] = [
         ["run", told.id],
         ["kind", KIND_WORDS.get(told.kind, told.kind)],
         ["name", told.name],
         ["experiment", told.experiment or ""],
         ["status", coloured(told.status)],
         ["error", styled(told.error, sys.stdout, fg="red") if told.error else ""],
-        ["source", told.source if told.source != "SDK" else ""],
+        ["source", told.source if told.source and told.source != "SDK" else ""],
         ["pipeline", told.pipeline or ""],
         ["started", _local(told.started)],
         ["ended", _local(told.ended)],
@@ -84,8 +84,8 @@ def _time(step: StepReport) -> str:
     return "" if step.reused_run else clock(step.seconds)
 
 
-def _local(moment: object) -> str:
-    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")  # type: ignore[attr-defined,no-any-return]
+def _local(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _shown(value: object) -> str:
