@@ -16,6 +16,7 @@ from benchmarks.measure import ROOT
 from benchmarks.object_stores import object_store
 from benchmarks.registry import registry
 from benchmarks.report import Result, line, markdown
+from benchmarks.reuse import reuse
 from benchmarks.scale import scale
 
 ROWS: dict[str, Callable[[rows.Options], list[Result]]] = {
@@ -26,6 +27,7 @@ ROWS: dict[str, Callable[[rows.Options], list[Result]]] = {
     "csv": rows.csv,
     "many-keys": rows.many_keys,
     "plan": rows.plan,
+    "reuse": reuse,
     "scale": scale,
     "registry": registry,
     "s3": partial(object_store, "s3"),

@@ -315,3 +315,24 @@ def coordinator_of(run: Run) -> int:
             if b"batchmill.nodes.coordinator" in words and run.id.encode() in words:
                 return int(entry.name)
     raise AssertionError("there is no coordinator")
+
+
+def test_the_next_run_of_a_step_reuses_mini_batches(bench: Bench) -> None:
+    """Run ids, folders of outputs and variables differ each time; what the user gave is the same."""
+    words = ("--scores", Reference("output", "out"), "--few", Reference("parameter", "few"))
+    found = []
+    for number, names in enumerate((NAMES, [*NAMES, "99.txt"])):
+        bench.folder = bench.folder.with_name(f"step-run-{number}")
+        bench.settings = {"mini_batch_size": "2"}
+        work = bench.work(
+            ECHO,
+            [bench.files(["99.txt"] if number else names)],
+            arguments=words,
+            reuse="mini_batch",
+            params={"few": Reference("parameter", "few")},
+        )
+        assert carry_parallel(work).status is RunStatus.COMPLETED
+        assert rows(work) == names
+        found.append((bench.run().folder / "logs" / "job_result.txt").read_text())
+    assert "Runs all again: there is no completed run of score over these inputs yet." in found[0]
+    assert "Reused 3 of 4 mini-batches" in found[1]

@@ -14,7 +14,8 @@ from batchmill.workspace.dataset import Dataset
 from batchmill.workspace.model import Model
 from batchmill.workspace.registered_run import RegisteredRun
 from batchmill.workspace.workspace import Workspace
-from tests.pipeline_runs import ended, input_from, log, node, output, steps, submitted
+from tests import pipeline_runs
+from tests.pipeline_runs import ended, input_from, log, output, steps, submitted
 
 MAKES = """
 import os, sys
@@ -30,6 +31,10 @@ ASKS = """
 from azureml.core.model import Model
 print(Model.get_model_path("churn"))
 """
+
+
+def node(ws: Workspace, folder: Path, name: str, text: str, arguments: Any = (), **more: Any) -> Node:
+    return pipeline_runs.node(ws, folder, name, text, arguments, **{"allow_reuse": True, **more})
 
 
 def carried_out(
@@ -102,7 +107,7 @@ def test_parameters_count_by_their_values(ws: Workspace, tmp_path: Path) -> None
     size = {"size": Parameter("size", "int", 1)}
     one = node(ws, tmp_path, "one", "print('x')", [Reference("parameter", "size")], params={"size": Reference("parameter", "size")})
     carried_out(ws, [one], size)
-    found = carried_out(ws, [one], size, parameters={"size": 2})
+    found = carried_out(ws, [one], {"size": Parameter("size", "int", 2)})
     assert told(found["one"]) == "runs again: argument 1 -> 2, parameter size: 1 -> 2"
     assert told(carried_out(ws, [one], size)["one"]) == "reused: same script, environment"
 
