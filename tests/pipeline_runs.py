@@ -13,7 +13,7 @@ from typing import Any
 from batchmill.pipeline.graph import Graph, InputPort, Node, OutputPort, OutputSource, Parameter, Value
 from batchmill.pipeline.runner import start_runner
 from batchmill.pipeline.source_snapshot import keep_snapshot
-from batchmill.workspace.registered_run import PIPELINE_RUN, STEP_RUN, RegisteredRun
+from batchmill.workspace.registered_run import PIPELINE_RUN, SCRIPT_RUN, STEP_RUN, RegisteredRun
 from batchmill.workspace.workspace import Workspace
 
 PATIENCE = 60.0
@@ -92,6 +92,13 @@ def kill_runner(ws: Workspace, run_id: str) -> None:
     holder = known(ws, run_id).holder
     assert holder is not None
     os.kill(holder.pid, signal.SIGKILL)
+
+
+def end_runners(ws: Workspace) -> None:
+    """Let no runner outlive its test."""
+    for run in ws.registry.runs(kind=(PIPELINE_RUN, SCRIPT_RUN), limit=None):
+        if run.held and run.holder is not None and run.holder.pid != os.getpid():
+            os.kill(run.holder.pid, signal.SIGKILL)
 
 
 def processes_with(mark: str) -> list[int]:

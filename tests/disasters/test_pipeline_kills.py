@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from batchmill.workspace.registered_run import RegisteredRun
 from batchmill.workspace.workspace import Workspace
 from tests.pipeline_runs import (
     added,
+    end_runners,
     ended,
     input_from,
     kill_runner,
@@ -94,9 +96,11 @@ MOMENTS = [
 
 
 @pytest.fixture
-def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
-    return Workspace.create("team", show_output=False)
+    found = Workspace.create("team", show_output=False)
+    yield found
+    end_runners(found)
 
 
 def _chain(ws: Workspace, folder: Path, seconds: float = 0.0) -> list[Node]:

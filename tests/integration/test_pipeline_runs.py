@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from batchmill.pipeline.runner import resume_run
 from batchmill.workspace.compute import AmlCompute, ComputeTarget
 from batchmill.workspace.registered_run import SCRIPT_RUN
 from batchmill.workspace.workspace import Workspace
-from tests.pipeline_runs import ended, input_from, log, node, output, processes_with, std_log, steps, submitted, until
+from tests.pipeline_runs import end_runners, ended, input_from, log, node, output, processes_with, std_log, steps, submitted, until
 
 MAKES = """
 import os, sys
@@ -32,9 +33,11 @@ print(open(os.path.join(sys.argv[1], "a.txt")).read() + "!", os.environ["scores"
 
 
 @pytest.fixture
-def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
-    return Workspace.create("team", show_output=False)
+    found = Workspace.create("team", show_output=False)
+    yield found
+    end_runners(found)
 
 
 def test_two_steps_and_what_flows_between_them(ws: Workspace, tmp_path: Path) -> None:

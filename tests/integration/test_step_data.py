@@ -27,7 +27,7 @@ from batchmill.workspace.datastore import Datastore
 from batchmill.workspace.registered_run import RegisteredRun
 from batchmill.workspace.workspace import Workspace
 from tests import stores, used_secrets
-from tests.pipeline_runs import ended, log, node, std_log, steps, submitted
+from tests.pipeline_runs import end_runners, ended, log, node, std_log, steps, submitted
 
 LOOKS = """
 import json, os, sys
@@ -58,14 +58,15 @@ CSV = {"format": "csv", "pattern": "**/*.csv"}
 
 
 @pytest.fixture
-def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
     found = Workspace.create("team", show_output=False)
     for name, text in {"images/1.txt": "one", "images/sub/2.txt": "two", "images/sub/3.csv": "a,b\n1,2\n"}.items():
         path = found.folder / STORE / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return found
+    yield found
+    end_runners(found)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from batchmill.nodes.stragglers import kill_marked
 from batchmill.pipeline.script_guardian import MARK
 
 LOOK = 0.25  # seconds between looks at whether the step is canceled; the end of the process itself is an event
+AGAIN = 0.01  # seconds until a killed process is looked for again
 GRACE = 10.0  # seconds between asking a process to end and killing it
 
 
@@ -71,9 +72,10 @@ class ScriptProcess:
     def _clear(self) -> None:
         """Kill the process where it still runs, its group, and what left the group."""
         self._signal(signal.SIGKILL)
-        while kill_marked(MARK, self._mark):
-            self._process.poll()
         self._process.wait()
+        deadline = time.monotonic() + GRACE
+        while kill_marked(MARK, self._mark) and time.monotonic() < deadline:  # what is stuck in the kernel dies when it leaves it
+            time.sleep(AGAIN)
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1

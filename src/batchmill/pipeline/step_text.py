@@ -57,7 +57,7 @@ def step_variables(work: StepWork) -> dict[str, str]:
         "AZUREML_ARM_RESOURCEGROUP": ws.resource_group,
         "AZUREML_ARM_WORKSPACE_NAME": ws.name,
         "AZUREML_ARM_PROJECT_NAME": work.experiment,
-        "AZUREML_EXPERIMENT_ID": ws.registry.experiment(work.experiment).id,
+        "AZUREML_EXPERIMENT_ID": ws.registry.experiment(work.experiment).id if work.experiment else "",
         "AZUREML_WORKSPACE_ID": ws.id,
         "AZUREML_SERVICE_ENDPOINT": ws.folder.as_uri(),
         "AZUREML_NODE_COUNT": "1",
