@@ -12,8 +12,13 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {
-    "azureml.core": "Workspace Datastore Dataset Environment Model ComputeTarget RunConfiguration ScriptRunConfig VERSION",
+    "azureml.core": "Experiment Run Workspace Datastore Dataset Environment Model ComputeTarget RunConfiguration ScriptRunConfig VERSION",
     "azureml.core.workspace": "Workspace",
+    "azureml.core.experiment": "Experiment",
+    "azureml.core.run": "Run",
+    "azureml.core.script_run": "ScriptRun",
+    "azureml.core.script_run_config": "ScriptRunConfig",
+    "azureml.widgets": "RunDetails ParallelRunStepDetails",
     "azureml.core.datastore": "Datastore",
     "azureml.core.dataset": "Dataset",
     "azureml.core.model": "Model",

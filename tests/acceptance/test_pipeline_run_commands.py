@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from batchmill.pipeline.experiment import Experiment
+from batchmill.pipeline.experiment_run import ExperimentRun
 from batchmill.pipeline.parallel_run_config import ParallelRunConfig
 from batchmill.pipeline.parallel_run_step import ParallelRunStep
 from batchmill.pipeline.pipeline import Pipeline
@@ -327,3 +328,19 @@ def test_followed_on_a_terminal(ws: Workspace, project: Project) -> None:
     assert seen.count("\x1b[?25h") == seen.count("\x1b[?25l") > 0  # the cursor is back
     code, seen = on_a_terminal(project, "resume", run.id)
     assert (code, "Completed" in seen) == (0, True)
+
+
+def test_a_parallel_run_of_the_command_line_seen_through_the_sdk(ws: Workspace, project: Project) -> None:
+    project.write({"score.py": SCORES, "in/a.txt": "a"})
+    ws.get_default_datastore().upload("in", "in", show_progress=False)  # type: ignore[attr-defined]
+    ended = project.batchmill("run", "score.py", "--input", "datastore://workspaceblobstore/in", "--quiet", "--json")
+    told = json.loads(ended.stdout)
+    (row,) = ws.registry.runs(kind="parallel_run")
+    assert row.id == told["id"]
+    run = ws.get_run(row.id)
+    assert (type(run), run.type, run.get_status()) == (ExperimentRun, "parallel_run", "Completed")
+    assert run.wait_for_completion()["status"] == "Completed"
+    assert run.get_metrics() == {}
+    run.cancel()
+    assert run.get_status() == "Completed"
+    assert json.loads(project.batchmill("runs", "show", row.id, "--json").stdout) == told
