@@ -1,9 +1,10 @@
-"""The acceptance cases of parallel runs (specification K23 to K58) as a user of the SDK meets them: one pipeline, one step for each case."""
+"""The cases of parallel runs (specification K23 to K58) as a user of the SDK meets them: one pipeline, a step for each case."""
 
 from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,8 +37,8 @@ import pandas as pd
 def run(mini_batch):
     moments = pd.to_datetime(["2019-01-01"] * len(mini_batch))
     times = pd.to_datetime(["2019-01-01 10:00:00"] * len(mini_batch))
-    rows = len(mini_batch)
-    return pd.DataFrame({"a": [1] * rows, "b": [1.5] * rows, "c": ["x y"] * rows, "d": [True] * rows, "e": moments, "f": times, "g": [None] * rows})
+    values = {"a": 1, "b": 1.5, "c": "x y", "d": True, "e": moments, "f": times, "g": None}
+    return pd.DataFrame(values, index=range(len(mini_batch)))
 """
 ONCE = """
 import os
@@ -174,7 +175,11 @@ CASES: dict[str, dict[str, Any]] = {
     "k58": {"script": "writer", **FOUR, "output_action": "Summary_Only"},
     "labels": {"script": "labels", **FOUR, "labels": True},
     "rank": {"script": "rank", "arguments": ["--rank_mini_batch_count", 3]},
-    "logs": {"script": "echo", **FOUR, "arguments": ["--copy_logs_to_parent", "True", "--push_metrics_to_parent", True, "--metrics_name_prefix", "p "]},
+    "logs": {
+        "script": "echo",
+        **FOUR,
+        "arguments": ["--copy_logs_to_parent", "True", "--push_metrics_to_parent", True, "--metrics_name_prefix", "p "],
+    },
 }
 
 
@@ -311,7 +316,7 @@ def test_k37_header(ended: Ended) -> None:
 
 def test_k39_more_rows_than_items(ended: Ended) -> None:
     assert len(ended.rows("k39")) == 20 + 4 * 2
-    assert "7 results for 5 items" in ended.log("k39", "**/*.txt") or "more" in ended.log("k39", "job_*.txt")
+    assert "Warning: mini-batch 3: run() returned 7 rows for 5 items" in ended.log("k39", "job_result.txt")
 
 
 def test_k41_error_threshold(ended: Ended) -> None:
@@ -351,8 +356,9 @@ def test_k49_scripts_that_are_none(ended: Ended) -> None:
 
 def test_k50_k52_k53_k55_processes(ended: Ended) -> None:
     assert ended.status("k50") == "Finished"
-    assert {path.name for path in ended.folder("k50").glob("marker-*")} == {"marker-process000", "marker-process001"}
-    assert "hello from process00" in ended.log("k50", "user/entry_script_log/*/*.txt")
+    begun = set(re.findall(r"hello from (process\d+)", ended.log("k50", "user/entry_script_log/*/*.txt")))
+    assert begun  # a process may find that nothing is left before it begins
+    assert {path.name for path in ended.folder("k50").glob("marker-*")} == {f"marker-{name}" for name in begun}
     assert "printed 5" in ended.log("k50", "user/stdout/*/process*.stdout.txt")
     rows = pd.read_json(io.StringIO("\n".join(ended.rows("k50"))), lines=True)
     assert set(rows["beside"]) == {42}
