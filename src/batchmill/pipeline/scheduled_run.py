@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import BatchmillError, RegistryError, RunBusyError
+from batchmill.errors import BatchmillError, RegistryError
 from batchmill.pipeline.schedule_fires import ScheduleFires
 from batchmill.pipeline.schedule_record import Fire, Outcome, ScheduleRecord
 
@@ -24,7 +23,7 @@ def start_scheduled(workspace: Workspace, record: ScheduleRecord, fire: Fire) ->
     Raises:
         RegistryError: the database is out of reach; the fire can be started again.
     """
-    fires = ScheduleFires(workspace)
+    fires, note = ScheduleFires(workspace), None
     try:
         if workspace.registry.run(str(fire.run_id)) is None:
             _submit(workspace, record, fire)
@@ -33,10 +32,12 @@ def start_scheduled(workspace: Workspace, record: ScheduleRecord, fire: Fire) ->
     except RegistryError:
         raise
     except Exception as error:  # Azure ML raises a plain Exception for unknown parameters
+        note = error.line if isinstance(error, BatchmillError) else str(error)
         if workspace.registry.run(str(fire.run_id)) is None:
-            fires.settle(fire, Outcome.FAILED, error.line if isinstance(error, BatchmillError) else str(error))
+            fires.settle(fire, Outcome.FAILED, note)
             return Outcome.FAILED
-    fires.settle(fire, Outcome.STARTED)
+        note = f"its process did not start at once: {note}"  # the run is there, and is taken up as one that was interrupted
+    fires.settle(fire, Outcome.STARTED, note)
     return Outcome.STARTED
 
 
@@ -68,10 +69,9 @@ def parameters_of(record: ScheduleRecord, fire: Fire) -> dict[str, Any]:
 
 
 def _look_after(workspace: Workspace, run_id: str) -> None:
-    """The run was added by a process that died: somebody must work at it."""
-    from batchmill.pipeline.runner import resume_run
+    """The run was added by a process that died, maybe before it had started the one that works at it."""
+    from batchmill.pipeline.runner import start_runner
 
     run = workspace.registry.run(run_id)
     if run is not None and run.status in ("Queued", "Running") and not run.held:
-        with suppress(RunBusyError):  # its runner has begun in this very moment
-            resume_run(workspace, run_id)
+        start_runner(workspace, run_id)  # if another one has begun in this very moment, this one ends at once
