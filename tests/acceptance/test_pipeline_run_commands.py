@@ -14,6 +14,7 @@ import pytest
 
 from batchmill.pipeline.experiment import Experiment
 from batchmill.pipeline.experiment_run import ExperimentRun
+from batchmill.pipeline.output_dataset import OutputFileDatasetConfig
 from batchmill.pipeline.parallel_run_config import ParallelRunConfig
 from batchmill.pipeline.parallel_run_step import ParallelRunStep
 from batchmill.pipeline.pipeline import Pipeline
@@ -344,3 +345,15 @@ def test_a_parallel_run_of_the_command_line_seen_through_the_sdk(ws: Workspace, 
     run.cancel()
     assert run.get_status() == "Completed"
     assert json.loads(project.batchmill("runs", "show", row.id, "--json").stdout) == told
+
+
+def test_what_the_details_tell_of_datasets_that_were_made(ws: Workspace, project: Project) -> None:
+    project.write({"src/make.py": "import os, sys\nopen(os.path.join(sys.argv[1], 'a.txt'), 'w').write('a')\n"})
+    made = OutputFileDatasetConfig("made").register_on_complete("kept")
+    step = PythonScriptStep("make.py", arguments=[made], compute_target="local", source_directory="src")
+    run = Pipeline(ws, [step]).submit("digits")
+    assert run.wait_for_completion(show_output=False) == "Finished"
+    (told,) = next(run.get_steps()).get_details()["outputDatasets"]
+    assert (told["outputType"], told["outputDetails"]) == ("RunOutput", {"outputName": "made"})
+    assert (told["dataset"].name, told["dataset"].version) == ("kept", 1)
+    assert told["identifier"] == {"savedId": ws.datasets["kept"].id}

@@ -88,6 +88,7 @@ def interruption(run: RegisteredRun) -> str:
 def details_of(workspace: Workspace, run: RegisteredRun) -> dict[str, Any]:
     """A run as a dict, in the terms of Azure ML; log files by name with where they lie."""
     node = node_of(workspace, run)
+    above = workspace.registry.run(run.parent) if run.parent else None
     told: dict[str, Any] = {
         "runId": run.id,
         "target": run.compute or "local",
@@ -96,11 +97,11 @@ def details_of(workspace: Workspace, run: RegisteredRun) -> dict[str, Any]:
         "endTimeUtc": utc_text(run.ended),
         "services": {},
         "properties": dict(run.properties),
-        "inputDatasets": [] if node is None else list(_input_datasets(workspace, run, node)),
-        "outputDatasets": [],
+        "inputDatasets": [] if node is None else list(_input_datasets(workspace, above or run, node)),
+        "outputDatasets": list(_output_datasets(workspace, run)),
         "runDefinition": _definition(workspace, run, node),
         "logFiles": artifacts_of(workspace, run).urls(),
-        "submittedBy": str(run.details.get("submitted_by") or ""),
+        "submittedBy": str((above or run).details.get("submitted_by") or ""),
     }
     error = error_of(run)
     return told if error is None else told | {"error": error}
@@ -126,14 +127,23 @@ def _definition(workspace: Workspace, run: RegisteredRun, node: Node | None) -> 
     }
 
 
-def _input_datasets(workspace: Workspace, run: RegisteredRun, node: Node) -> Iterator[dict[str, Any]]:
-    above = workspace.registry.run(run.parent) if run.parent else None
-    given = (above.details.get("parameters") if above is not None else None) or {}
+def _input_datasets(workspace: Workspace, whole: RegisteredRun, node: Node) -> Iterator[dict[str, Any]]:
+    """``whole``: the run that has the values of the parameters."""
+    given = whole.details.get("parameters") or {}
     for port in node.inputs:
         dataset_id = _dataset_id(port, given)
         if dataset_id is not None:
             consumed = {"type": "RunInput", "inputName": port.name, "mechanism": port.mode.capitalize()}
             yield {"dataset": _dataset(workspace, dataset_id), "consumptionDetails": consumed}
+
+
+def _output_datasets(workspace: Workspace, run: RegisteredRun) -> Iterator[dict[str, Any]]:
+    """Those that were registered of what the step left."""
+    for name, one in (run.details.get("outputs") or {}).items():
+        made = one.get("dataset")
+        if made is not None:
+            told = {"outputType": "RunOutput", "outputDetails": {"outputName": name}, "identifier": {"savedId": made["id"]}}
+            yield told | {"dataset": _dataset(workspace, str(made["id"]))}
 
 
 def _dataset_id(port: InputPort, parameters: dict[str, Any]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -73,6 +74,7 @@ def submit_graph(
         "regenerate_outputs": bool(regenerate_outputs),
         "description": graph.description,
         "source": source,
+        "submitted_by": os.environ.get("LOGNAME") or os.environ.get("USER"),
         "pipeline": pipeline,
     }
     run = workspace.registry.add_run(
