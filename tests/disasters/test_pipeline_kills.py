@@ -18,7 +18,7 @@ from batchmill.errors import RunBusyError
 from batchmill.parallel_run.run import Run
 from batchmill.parallel_run.run_folder import RunFolder, runs_folder
 from batchmill.pipeline.experiment import Experiment
-from batchmill.pipeline.graph import Node, Reference
+from batchmill.pipeline.graph import DatasetSource, InputPort, Node, PathSource, Reference
 from batchmill.pipeline.parallel_run_config import ParallelRunConfig
 from batchmill.pipeline.parallel_run_step import ParallelRunStep
 from batchmill.pipeline.pipeline import Pipeline
@@ -192,6 +192,35 @@ time.sleep(300)
     assert ended(ws, run.id).status == "Completed"
     step = steps(ws, run.id)["a"]
     assert (step.details["attempt"], std_log(step)) == (2, "again\n")
+
+
+def test_inputs_at_places_of_their_own_are_brought_again(ws: Workspace, tmp_path: Path) -> None:
+    data, begun = ws.folder / "workspaceblobstore" / "data", tmp_path / "begun"
+    data.mkdir()
+    (data / "a").write_text("text")
+    source = PathSource("workspaceblobstore", "data")
+    files = DatasetSource("file", Dataset.File.from_files((ws.get_default_datastore(), "data")).definition.to_dict())
+    ports = (
+        InputPort("mounted", files, path_on_compute=str(tmp_path / "mounted")),
+        InputPort("copied", files, "download", path_on_compute=str(tmp_path / "copied")),
+        InputPort("linked", source, path_on_compute=str(tmp_path / "linked")),
+    )
+    text = """
+import os, pathlib, sys, time
+if not pathlib.Path(sys.argv[1]).exists():
+    pathlib.Path(sys.argv[1]).touch()
+    time.sleep(300)
+print(*(open(os.path.join(path, "a")).read() for path in sys.argv[2:]))
+"""
+    run = submitted(ws, [node(ws, tmp_path, "a", text, [str(begun), *(Reference("input", port.name) for port in ports)], inputs=ports)])
+    until(begun.exists, "the script runs")
+    kill_runner(ws, run.id)
+    until(lambda: known(ws, run.id).live_status == "Interrupted", "the death is seen")
+    resume_run(ws, run.id)
+    assert ended(ws, run.id).status == "Completed", log(ws, run.id)
+    assert std_log(steps(ws, run.id)["a"]) == "text text text\n"
+    assert not (tmp_path / "mounted").exists()
+    assert (tmp_path / "copied" / "a").exists()
 
 
 def test_a_run_that_kills_its_runner_is_given_up(ws: Workspace, tmp_path: Path) -> None:

@@ -12,11 +12,14 @@ from batchmill.pipeline.graph import PARALLEL_RUN, TABULAR, DatasetSource, Input
 from batchmill.pipeline.step_place import INPUTS, StepPlace, empty
 from batchmill.pipeline.step_work import BoundInput
 from batchmill.workspace.exceptions import UserErrorException
-from batchmill.workspace.link_folder import remove
 
 if TYPE_CHECKING:
     from batchmill.data.definition import Definition
     from batchmill.workspace.file_dataset import FileDataset
+
+
+PLACES = "places.txt"
+"""In the folder of the step run: what was put elsewhere on this machine for its script, a path a line."""
 
 
 def found_inputs(step: StepPlace) -> dict[str, BoundInput]:
@@ -38,6 +41,10 @@ def bound_inputs(step: StepPlace, found: dict[str, BoundInput]) -> Iterator[dict
         BatchmillError: one does not exist, cannot be read, or its place on this machine is taken.
     """
     empty(step.folder / INPUTS)
+    notes = step.folder / PLACES
+    for place in notes.read_text(encoding="utf-8", errors="surrogateescape").splitlines() if notes.exists() else ():
+        empty(Path(place))  # of an attempt that was killed
+    notes.unlink(missing_ok=True)
     with ExitStack() as mounts:
         yield {name: _bound(step, one, mounts) for name, one in found.items()}
 
@@ -135,8 +142,8 @@ def _in_place(local: Path, port: InputPort, target: Path, mounts: ExitStack) -> 
         local.mkdir(parents=True, exist_ok=True)
     if port.path_on_compute is None:
         return local
-    if target.is_symlink():
-        target.unlink()
+    if target.is_symlink() and os.readlink(target) == str(local):
+        target.unlink()  # of an attempt that was killed
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         target.symlink_to(local)
@@ -150,6 +157,7 @@ def _brought(step: StepPlace, definition: Definition, port: InputPort, target: P
     """The files of a dataset: a mount or copies of them. A dataset of one file is that file."""
     from batchmill.workspace.file_dataset import FileDataset
 
+    _note(step, target)
     dataset = FileDataset(definition, step.workspace)
     if port.mode == "mount":
         return _mounted(dataset, target, mounts)
@@ -160,11 +168,17 @@ def _brought(step: StepPlace, definition: Definition, port: InputPort, target: P
     return target
 
 
+def _note(step: StepPlace, target: Path) -> None:
+    """Remember what is about to be filled, unless something of others is there."""
+    if target.is_relative_to(step.folder) or (os.path.lexists(target) and not (target.is_dir() and not any(target.iterdir()))):
+        return
+    with (step.folder / PLACES).open("a", encoding="utf-8", errors="surrogateescape") as notes:
+        notes.write(f"{target}\n")
+
+
 def _mounted(dataset: FileDataset, target: Path, mounts: ExitStack) -> Path:
     single = dataset.files().single
     point = target if single is None else target / os.path.basename(single)
-    if point.is_symlink() or (point.is_dir() and not os.access(point, os.W_OK)):
-        remove(point, whole=True)  # of an attempt that was killed
     context = dataset.mount(point)
     context.start()
     mounts.callback(context.stop)
