@@ -10,6 +10,7 @@ from batchmill.cli.options import RunArgument
 
 if TYPE_CHECKING:
     from batchmill.cli.found_run import WorkspaceRun
+    from batchmill.parallel_run.run_folder import RunFolder
 
 
 def register(app: typer.Typer, runs: typer.Typer) -> None:
@@ -48,7 +49,12 @@ def logs(
         return
     if step is not None:
         raise UsageError(f"Run {folder.id} is no run of a pipeline.", cure="Leave out --step.")
+    _tell_parallel_run(folder, mini_batch, worker, follow)
+
+
+def _tell_parallel_run(folder: RunFolder, mini_batch: int | None, worker: str | None, follow: bool) -> None:
     from batchmill.cli.log_files import LogFiles, tell_mini_batch
+    from batchmill.errors import UsageError
     from batchmill.parallel_run.run import Run
 
     if mini_batch is not None:

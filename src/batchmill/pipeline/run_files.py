@@ -153,13 +153,7 @@ class RunFiles:
             run_id=self.id,
         )
         with tempfile.TemporaryDirectory() as folder:
-            names = [name for name in self.get_file_names() if name == wanted or name.startswith(f"{wanted}/")]
-            if not names:
-                raise UserErrorException(
-                    f"Could not locate the provided model_path {wanted} in the set of files uploaded to the run: {self.get_file_names()}"
-                )
-            for name in names:
-                self.artifacts.download(name, Path(folder) / name)
+            self._bring(wanted, Path(folder))
             asset = register_model(
                 self.workspace,
                 Path(folder) / wanted,
@@ -170,3 +164,13 @@ class RunFiles:
                 facts=facts,
             )
         return from_asset(self.workspace, asset)
+
+    def _bring(self, wanted: str, folder: Path) -> None:
+        """Copy a file or folder of the run, under its whole name."""
+        names = [name for name in self.get_file_names() if name == wanted or name.startswith(f"{wanted}/")]
+        if not names:
+            raise UserErrorException(
+                f"Could not locate the provided model_path {wanted} in the set of files uploaded to the run: {self.get_file_names()}"
+            )
+        for name in names:
+            self.artifacts.download(name, folder / name)
