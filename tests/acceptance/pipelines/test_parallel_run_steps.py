@@ -143,6 +143,7 @@ SCRIPTS = {
     "surroundings": SURROUNDINGS,
     "writer": WRITER,
     "labels": LABELS,
+    "keyed": "def run(paths, context):\n    return [str(context.partition_key_value)] * len(paths)\n",
     "rank": "def run(rank):\n    return [f'rank {rank}']\n",
 }
 FOUR = {"data": "twenty", "mini_batch_size": "5", "run_max_try": 1}
@@ -232,7 +233,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ended]:
         write(folder / "scripts", {f"{name}.py": text for name, text in SCRIPTS.items()} | {"beside.py": "VALUE = 42\n"})
         pipeline = Pipeline(ws, steps=steps(ws))
         assert pipeline.validate() == []
-        run = Experiment(ws, "cases").submit(pipeline, continue_on_step_failure=True)
+        late = {"aml_mini_batch_size": "2", "keys": '["user"]'}
+        run = Experiment(ws, "cases").submit(pipeline, continue_on_step_failure=True, pipeline_parameters=late)
         assert run.wait_for_completion(show_output=False, raise_on_error=False) == "Failed"
         yield Ended(run, ws)
         close_databases()
@@ -250,7 +252,77 @@ def steps(ws: Any) -> list[Any]:
     write(store / "quoted", {"q.csv": 'a,b\n1,"two\nlines"\n' + "2,short\n" * 30})
     write(store / "iris", {"iris.csv": iris_csv()})
     cluster = ComputeTarget.create(ws, "cpu-cluster", AmlCompute.provisioning_configuration(max_nodes="4"))
-    return [step(ws, name, cluster, **case) for name, case in CASES.items()]
+    return [*(step(ws, name, cluster, **case) for name, case in CASES.items()), contrib_step(ws), keyed_step(ws), *two_steps(ws)]
+
+
+def contrib_step(ws: Any) -> Any:
+    """As it was in 2019; its numbers are parameters of the pipeline."""
+    from azureml.contrib.pipeline.steps import ParallelRunConfig, ParallelRunStep
+    from azureml.core import Dataset, Environment
+    from azureml.pipeline.core import PipelineData
+
+    store = ws.get_default_datastore()
+    config = ParallelRunConfig(
+        source_directory="scripts",
+        entry_script="echo.py",
+        mini_batch_size="5",
+        error_threshold=10,
+        output_action="append_row",
+        environment=Environment("batch"),
+        compute_target="cpu-cluster",
+        node_count=1,
+    )
+    return ParallelRunStep(
+        name="contrib-step",
+        models=["never-registered"],
+        parallel_run_config=config,
+        inputs=[Dataset.File.from_files((store, "many/")).as_named_input("images")],
+        output=PipelineData(name="out", datastore=store, output_path_on_compute="images/results"),
+        arguments=[],
+        allow_reuse=False,
+    )
+
+
+def keyed_step(ws: Any) -> Any:
+    """Partitions by keys that are known only at the submission."""
+    from azureml.core import Dataset, Environment
+    from azureml.pipeline.core import PipelineParameter
+    from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep
+
+    store = ws.get_default_datastore()
+    write(Path(ws.folder, "workspaceblobstore", "songs"), {f"{one}/{two}/a.txt": "x" for one in ("ann", "bob") for two in ("rock", "jazz")})
+    songs = Dataset.File.from_files((store, "songs/"), partition_format="{user}/{genre}/a.txt")
+    config = ParallelRunConfig(
+        Environment("batch"),
+        "keyed.py",
+        0,
+        "append_row",
+        None,
+        1,
+        source_directory="scripts",
+        partition_keys=PipelineParameter("keys", '["genre"]'),
+    )
+    from azureml.data import OutputFileDatasetConfig
+
+    output = OutputFileDatasetConfig("out", destination=(store, "keyed/{run-id}"))
+    return ParallelRunStep("keyed", config, [songs.as_named_input("songs")], output, allow_reuse=False)
+
+
+def two_steps(ws: Any) -> list[Any]:
+    """One reads as a table what the other has written."""
+    from azureml.core import Dataset, Environment
+    from azureml.pipeline.core import PipelineData
+    from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep
+
+    store = ws.get_default_datastore()
+    made, out = PipelineData("made", datastore=store), PipelineData("out", datastore=store)
+    table = Dataset.Tabular.from_delimited_files((store, "headed/*.csv")).as_named_input("table")
+    settings: dict[str, Any] = {"environment": Environment("batch"), "entry_script": "same.py", "source_directory": "scripts"}
+    settings |= {"error_threshold": 0, "output_action": "append_row", "compute_target": None, "node_count": 1}
+    config = ParallelRunConfig(**settings, append_row_file_name="made.txt")
+    first = ParallelRunStep("first", config, [table], made, arguments=["--append_row_dataframe_header", "True"], allow_reuse=False)
+    again = made.as_dataset().parse_delimited_files(separator=" ", file_extension=None).keep_columns("b")
+    return [first, ParallelRunStep("second", ParallelRunConfig(**settings), [again], out, allow_reuse=False)]
 
 
 def step(ws: Any, name: str, cluster: Any, *, script: str, data: str | None = None, labels: bool = False, **case: Any) -> Any:
@@ -390,6 +462,16 @@ def test_side_inputs(ended: Ended) -> None:
 
 def test_mini_batches_without_input(ended: Ended) -> None:
     assert ended.rows("rank") == ["rank 0", "rank 1", "rank 2"]
+
+
+def test_values_that_are_known_at_the_submission(ended: Ended) -> None:
+    assert ended.status("contrib-step") == "Finished"
+    assert ended.batches("contrib-step") == 12
+    assert ended.rows("keyed") == ["{'user': 'ann'}"] * 2 + ["{'user': 'bob'}"] * 2
+
+
+def test_what_a_step_has_written_is_the_table_of_another(ended: Ended) -> None:
+    assert ended.rows("second") == ["x", "y"]
 
 
 def test_what_the_run_of_the_pipeline_is_told(ended: Ended) -> None:
