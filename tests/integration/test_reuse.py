@@ -22,6 +22,11 @@ from batchmill.parallel_run.run import Run, create_run
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.records import RunStatus
 from batchmill.settings import RunSettings
+from batchmill.storage.files import open_binary
+from batchmill.workspace.database import close_databases
+from batchmill.workspace.model import Model
+from batchmill.workspace.workspace import Workspace
+from tests.integration.conftest import Bucket
 
 SCRIPT = """
 import os, sys
@@ -258,6 +263,61 @@ def test_packages_count(scene: Scene, monkeypatch: pytest.MonkeyPatch, tmp_path:
     found = scene.run()
     assert found is not None
     assert found.lines == ("Runs all again: package made_up none -> 1.9.",)
+
+
+# --- names and stores -------------------------------------------------------------------------------------------------------------------
+
+ASKS = """
+import os
+from azureml.core.model import Model
+def run(mini_batch):
+    weight = open(Model.get_model_path("churn")).read()
+    with open({log!r}, "a") as file:
+        file.write(" ".join(os.path.basename(path) for path in mini_batch) + "\\n")
+    return [os.path.basename(path) + weight for path in mini_batch]
+"""
+
+
+@pytest.mark.parametrize("models", [[], ["churn"]], ids=["asked for", "named"])
+def test_models_are_resolved_again(scene: Scene, monkeypatch: pytest.MonkeyPatch, models: list[str]) -> None:
+    monkeypatch.setenv("BATCHMILL_HOME", str(scene.folder / "home"))
+    ws = Workspace.create("team", show_output=False)
+    weights = scene.folder / "weights.txt"
+    weights.write_text("1")
+    Model.register(ws, str(weights), "churn")
+    scene.script(ASKS)
+    more: dict[str, Any] = {"workspace": "team", "models": models}
+    scene.files("a", "b", "c")
+    scene.run(**more)
+    first = scene.last.id
+    scene.files("d", "e")
+    found = scene.run(**more)
+    assert found is not None
+    assert found.lines[0] == f"Reused 1 of 3 mini-batches of run {first}: same script, arguments, models, environment."
+    assert ("model", "churn:1") in Run(scene.last).names()
+    scene.as_full(**more)
+    weights.write_text("2")
+    Model.register(ws, str(weights), "churn")
+    found = scene.run(**more)
+    assert found is not None
+    assert found.lines == ("Runs all again: model churn v1 -> v2.",)
+    assert scene.output == b"a2\nb2\nc2\nd2\ne2\n"
+    close_databases()
+
+
+def test_inputs_and_outputs_in_a_store(scene: Scene, s3: Bucket) -> None:
+    for name in ("a", "b", "c"):
+        s3.put(f"in/{name}", name.encode())
+    more: dict[str, Any] = {"inputs": f"{s3.url}/in/", "output": f"{s3.url}/out"}
+    scene.script("import os\ndef run(mini_batch):\n    return [os.path.basename(path) for path in mini_batch]\n")
+    scene.run(**more)
+    s3.put("in/d", b"d")
+    s3.put("in/e", b"e")
+    found = scene.run(**more)
+    assert found is not None
+    assert found.mini_batches == 1
+    with open_binary(f"{s3.url}/out/parallel_run_step.txt") as file:
+        assert file.read() == b"a\nb\nc\nd\ne\n"
 
 
 # --- tables and headers -----------------------------------------------------------------------------------------------------------------
