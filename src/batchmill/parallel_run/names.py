@@ -274,30 +274,26 @@ class Names:
         return bool(self._bound["models"])
 
     def resolve_again(self, bound: Mapping[str, Any]) -> list[str]:
-        """How the models that another run has bound differ from those that this one would get: ``model churn v7 -> v8``."""
-        from batchmill.errors import BatchmillError
+        """How what another run has bound differs from what this one would get: ``model churn v7 -> v8``."""
+        from batchmill.parallel_run.run_identity import binding_changes
 
-        found = []
-        before = bound.get("models", {})
-        for label, entry in before.items():
-            name, version = _named_version(label)
-            try:
-                asset = self._model(name, version)
-            except BatchmillError as error:
-                found.append(f"model {name} v{entry['version']} is not to be had ({error.message.rstrip('.')})")
-                continue
-            if asset.id != entry["id"]:
-                how = f"v{entry['version']} -> v{asset.version}" if asset.version != entry["version"] else f"v{asset.version} was made anew"
-                found.append(f"model {name} {how}")
-        found += [f"model {label} is new" for label in self._bound["models"] if label not in before]
-        return list(dict.fromkeys(found))
+        found = list(binding_changes("model", bound.get("models", {}), lambda label: self._model(*_named_version(label))))
+        found += binding_changes("dataset", bound.get("asked", {}), self._asked)
+        return [*found, *(f"model {label} is new" for label in self._bound["models"] if label not in bound.get("models", {}))]
+
+    def _asked(self, label: str) -> Asset:
+        from batchmill.workspace.dataset import asset_by_name
+
+        return asset_by_name(self.workspace, *_named_version(label))
 
     def take_over(self, bound: Mapping[str, Any]) -> None:
-        """Bind the models that another run has bound: rows of both runs come from the same ones, whatever is registered meanwhile."""
-        news = [self._bind_model(*_named_version(label), one["id"], one["version"]) for label, one in bound.get("models", {}).items()]
-        if any(news):
+        """Bind what another run has bound: rows of both runs come from the same, whatever is registered meanwhile."""
+        for kind in ("models", "asked"):
+            self._bound[kind] = {**bound.get(kind, {}), **self._bound[kind]}
+        if self._bound["models"] or self._bound["asked"]:
             self._bound["workspace"] = self._bound["workspace"] or str(self.workspace.name)
             self._keep()
+            self._tell_step_run()
 
     # --- what the names stand for -------------------------------------------------------------------------------------------------
 

@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from batchmill.errors import BatchmillError
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from batchmill.workspace.asset import Asset
 
 SHOWN = 3
 """Files, packages and the like that are named; of more there is only the number."""
@@ -145,6 +149,23 @@ def _same(old: Path, new: Path) -> bool:
                 return False
             if not piece:
                 return True
+
+
+def binding_changes(kind: str, bound: Mapping[str, Mapping[str, Any]], find: Callable[[str], Asset]) -> Iterator[str]:
+    """Names that a run has bound and that stand for something else now. ``bound``: ``NAME`` or ``NAME:VERSION`` -> id and version; ``find``
+    looks such a label up."""
+    told = set()
+    for label, entry in bound.items():
+        name = f"{kind} {label.partition(':')[0]}"
+        try:
+            asset = find(label)
+        except BatchmillError as error:
+            told.add(f"{name} v{entry['version']} is not to be had ({error.message.rstrip('.')})")
+            continue
+        if asset.id != entry["id"]:
+            anew = asset.version == entry["version"]
+            told.add(f"{name} v{asset.version} was made anew" if anew else f"{name} v{entry['version']} -> v{asset.version}")
+    yield from sorted(told)
 
 
 # --- words and surroundings -------------------------------------------------------------------------------------------------------------
