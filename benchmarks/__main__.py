@@ -14,6 +14,7 @@ from benchmarks.datastore_transfer import transfer
 from benchmarks.environments import environment_start
 from benchmarks.measure import ROOT
 from benchmarks.object_stores import object_store
+from benchmarks.pipelines import many_submits, pipeline_start, sensor_steps
 from benchmarks.registry import registry
 from benchmarks.report import Result, line, markdown
 from benchmarks.reuse import reuse
@@ -34,6 +35,9 @@ ROWS: dict[str, Callable[[rows.Options], list[Result]]] = {
     "az": partial(object_store, "az"),
     "static": partial(object_store, "static"),
     "transfer": transfer,
+    "pipeline-start": pipeline_start,
+    "sensor-steps": sensor_steps,
+    "many-submits": many_submits,
 }
 
 

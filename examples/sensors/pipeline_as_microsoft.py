@@ -22,14 +22,6 @@ SCRIPTS = Path(__file__).resolve().parent / "scripts"
 EXPERIMENT = "sensors-step-by-step"
 
 
-def workspace() -> Workspace:
-    """The workspace of this folder, or else a new one."""
-    try:
-        return Workspace.from_config()
-    except Exception:
-        return Workspace.create("sensors", exist_ok=True, show_output=False)
-
-
 def build(ws: Workspace, folder: Path, target: str = "sensor-nodes") -> tuple[Pipeline, int]:
     """The pipeline, and how many steps it has. Readings, models and predictions lie in containers of the workspace's own account."""
     default = ws.get_default_datastore()
@@ -82,7 +74,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--schedule", action="store_true", help="publish the pipeline and run it every hour")
     arguments = parser.parse_args()
-    ws = workspace()
+    ws = Workspace.from_config()
     pipeline, count = build(ws, arguments.folder.resolve())
     if arguments.schedule:
         made = schedule(ws, pipeline)

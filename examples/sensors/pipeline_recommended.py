@@ -16,7 +16,7 @@ from azureml.core.compute import AmlCompute, ComputeTarget
 from azureml.data import OutputFileDatasetConfig
 from azureml.pipeline.core import Pipeline, PipelineRun
 from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep
-from pipeline_as_microsoft import SCRIPTS, workspace
+from pipeline_as_microsoft import SCRIPTS
 
 EXPERIMENT = "sensors-in-one-step"
 KEYS = ["Device", "Sensor"]
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
-    ws = workspace()
+    ws = Workspace.from_config()
     began = time.monotonic()
     register(ws, arguments.folder.resolve())
     ready = time.monotonic()
