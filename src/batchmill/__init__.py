@@ -20,12 +20,25 @@ if TYPE_CHECKING:
     from batchmill.errors import BatchmillError as BatchmillError
     from batchmill.parallel_run.run import Run as Run
     from batchmill.parallel_run.run import run as run
+    from batchmill.pipeline.command_step import CommandStep as CommandStep
     from batchmill.pipeline.experiment import Experiment as Experiment
     from batchmill.pipeline.experiment_run import ExperimentRun as ExperimentRun
+    from batchmill.pipeline.output_dataset import OutputFileDatasetConfig as OutputFileDatasetConfig
+    from batchmill.pipeline.parallel_run_config import ParallelRunConfig as ParallelRunConfig
+    from batchmill.pipeline.parallel_run_step import ParallelRunStep as ParallelRunStep
+    from batchmill.pipeline.parameter import PipelineParameter as PipelineParameter
+    from batchmill.pipeline.pipeline import Pipeline as Pipeline
+    from batchmill.pipeline.pipeline_data import PipelineData as PipelineData
+    from batchmill.pipeline.pipeline_endpoint import PipelineEndpoint as PipelineEndpoint
     from batchmill.pipeline.pipeline_run import PipelineRun as PipelineRun
+    from batchmill.pipeline.published_pipeline import PublishedPipeline as PublishedPipeline
+    from batchmill.pipeline.python_script_step import PythonScriptStep as PythonScriptStep
+    from batchmill.pipeline.recurrence import ScheduleRecurrence as ScheduleRecurrence
     from batchmill.pipeline.run_details import RunDetails as RunDetails
+    from batchmill.pipeline.schedule import Schedule as Schedule
     from batchmill.pipeline.script_run import ScriptRun as ScriptRun
     from batchmill.pipeline.step_run import StepRun as StepRun
+    from batchmill.pipeline.step_sequence import StepSequence as StepSequence
     from batchmill.worker.entry_script import EntryScript as EntryScript
     from batchmill.workspace.compute import AmlCompute as AmlCompute
     from batchmill.workspace.compute import ComputeTarget as ComputeTarget
@@ -48,6 +61,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AmlCompute",
     "BatchmillError",
+    "CommandStep",
     "ComputeTarget",
     "CondaDependencies",
     "DataPath",
@@ -62,13 +76,25 @@ __all__ = [
     "ExperimentRun",
     "FileDataset",
     "Model",
+    "OutputFileDatasetConfig",
+    "ParallelRunConfig",
+    "ParallelRunStep",
+    "Pipeline",
+    "PipelineData",
+    "PipelineEndpoint",
+    "PipelineParameter",
     "PipelineRun",
+    "PublishedPipeline",
+    "PythonScriptStep",
     "Run",
     "RunConfiguration",
     "RunDetails",
+    "Schedule",
+    "ScheduleRecurrence",
     "ScriptRun",
     "ScriptRunConfig",
     "StepRun",
+    "StepSequence",
     "TabularDataset",
     "Workspace",
     "__version__",
@@ -81,6 +107,19 @@ _HOMES = {
     "Run": "batchmill.parallel_run.run",
     "run": "batchmill.parallel_run.run",
     "testing": "batchmill.testing",
+    "CommandStep": "batchmill.pipeline.command_step",
+    "OutputFileDatasetConfig": "batchmill.pipeline.output_dataset",
+    "ParallelRunConfig": "batchmill.pipeline.parallel_run_config",
+    "ParallelRunStep": "batchmill.pipeline.parallel_run_step",
+    "Pipeline": "batchmill.pipeline.pipeline",
+    "PipelineData": "batchmill.pipeline.pipeline_data",
+    "PipelineEndpoint": "batchmill.pipeline.pipeline_endpoint",
+    "PipelineParameter": "batchmill.pipeline.parameter",
+    "PublishedPipeline": "batchmill.pipeline.published_pipeline",
+    "PythonScriptStep": "batchmill.pipeline.python_script_step",
+    "Schedule": "batchmill.pipeline.schedule",
+    "ScheduleRecurrence": "batchmill.pipeline.recurrence",
+    "StepSequence": "batchmill.pipeline.step_sequence",
     "AmlCompute": "batchmill.workspace.compute",
     "ComputeTarget": "batchmill.workspace.compute",
     "CondaDependencies": "batchmill.workspace.conda_dependencies",
