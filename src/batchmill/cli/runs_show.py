@@ -48,7 +48,7 @@ def show(run: RunArgument, as_json: Annotated[bool, typer.Option("--json", help=
         *([["ended", local_time(record.ended)]] if record.ended else []),
     ]
     places = [["output", short_path((handle.output_path if completed else None) or handle.output)], ["folder", short_path(handle.folder)]]
-    names = [[kind, text] for kind, text in handle.names()]
+    names = [[kind, text] for kind, text in handle.names()] + [["reuse", text] for text in handle.reuse()]
     steps = next_steps(handle, record.status, record.error, record.counts)
     for line in [*table(head, left=LABEL), *count_lines(record.counts), *table([*names, *places, *steps], left=LABEL)]:
         print(line)

@@ -17,6 +17,7 @@ from batchmill import errors
 from batchmill.errors import BatchmillError, RunBusyError, RunFailedError
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.names import Names, as_text, bound_names, check_reading, names_things
+from batchmill.parallel_run.reuse_note import reuse_lines
 from batchmill.parallel_run.run_folder import RunFolder, find_run
 from batchmill.parallel_run.run_identity import installed
 from batchmill.parallel_run.snapshot import check_script
@@ -278,6 +279,14 @@ class Run:
         ledger = self._ledger()
         try:
             return bound_names(ledger)
+        finally:
+            ledger.close()
+
+    def reuse(self) -> tuple[str, ...]:
+        """What it reused of an earlier run, and why not more, in words; empty where it was not asked to."""
+        ledger = self._ledger()
+        try:
+            return reuse_lines(ledger)
         finally:
             ledger.close()
 
