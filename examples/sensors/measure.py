@@ -8,6 +8,7 @@ The numbers stand in docs/how-to/sensors.md. The bare loop runs the fifteen scri
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import statistics
@@ -73,7 +74,8 @@ def loop(folder: Path) -> None:
 
 def timed(work: Callable[[], object]) -> float:
     began = time.monotonic()
-    work()
+    with contextlib.redirect_stdout(None):
+        work()
     return time.monotonic() - began
 
 

@@ -233,3 +233,31 @@ def test_the_home_is_the_only_place_written_to(project: Project) -> None:
     project.write({"page.md": SCORING, "pre.py": "import os\nbase = '.'"})
     assert project.batchmill("exec", "page.md", "--prelude", "pre.py").returncode == 0
     assert sorted(os.listdir(project.folder / "scripts")) == ["score.py"]
+
+
+WAITING = """
+```python
+from azureml.core import Experiment, Workspace
+from azureml.pipeline.core import Pipeline
+from azureml.pipeline.steps import PythonScriptStep
+
+ws = Workspace.from_config()
+step = PythonScriptStep("wait.py", source_directory="steps", compute_target="local")
+run = Experiment(ws, "waiting").submit(Pipeline(ws, steps=[step]))
+open("submitted", "w").write(run.id)
+run.wait_for_completion(show_output=False)
+```
+"""
+
+
+def test_an_interrupted_document_leaves_its_run_alone(start: Start, scored: Project) -> None:
+    script = "import os, time\nwhile not os.path.exists(os.environ['GATE']):\n    time.sleep(0.05)\n"
+    scored.write({"page.md": WAITING, "steps/wait.py": script})
+    process = start("exec", "page.md", GATE=str(scored.folder / "gate"))
+    until(lambda: (scored.folder / "submitted").exists() and scored.read("submitted"))
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=30)
+    assert (process.returncode, said.splitlines()[-1]) == (130, "Interrupted: Block 1 of page.md, line 11.")
+    scored.write({"gate": ""})
+    shown = until(lambda: json.loads(scored.batchmill("runs", "show", scored.read("submitted"), "--json").stdout))
+    until(lambda: json.loads(scored.batchmill("runs", "show", shown["id"], "--json").stdout)["status"] == "Completed")
