@@ -192,12 +192,12 @@ class _Reader:
             given["params"] = said["params"]
         if said["type"] == "CommandStep":
             return CommandStep(command=[said.get("command"), *words] if words else said.get("command"), **given)
-        return PythonScriptStep(script_name=said.get("script_name"), arguments=words, **given)
+        return PythonScriptStep(script_name=str(said.get("script_name") or ""), arguments=words, **given)
 
     def _inputs(self, key: str, said: Mapping[str, Any]) -> dict[str, Any]:
         found = {}
         for name, one in said.items():
-            source = one.get("source") if isinstance(one, Mapping) else one
+            source: Any = one.get("source") if isinstance(one, Mapping) else one
             data = self._sources.get(source, self._made.get(source))
             if data is None:
                 raise ValueError(f"step {key}: input {name}: '{source}' is no data reference and no output of a step.")

@@ -47,7 +47,7 @@ def _graph(config: ScriptRunConfig, experiment: Experiment) -> Graph:
 
 def _step(config: ScriptRunConfig) -> Any:
     """The script, or the command, as a step that is never reused."""
-    given = {
+    given: dict[str, Any] = {
         "compute_target": config.run_config.target,
         "runconfig": config.run_config,
         "source_directory": config.source_directory,
