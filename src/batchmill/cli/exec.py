@@ -39,8 +39,10 @@ def execute(
 ) -> int:
     """Execute a Python file, a notebook, or the Python blocks of a Markdown document, in order and in one namespace.
 
-    The azureml names resolve (package azureml-compat), and so do URLs of the workspace's mirror map. A block that defines run() for a
-    ParallelRunConfig further down is written to the file that it names, and not executed. Options of the document stand after --.
+    The azureml names resolve (package azureml-compat), and so do URLs of the workspace's mirror map. Options of the document stand
+    after --.
+
+    A block that defines run() for a ParallelRunConfig further down is written to the file that it names, and not executed.
 
     Exit codes: 0 all blocks done, 1 a block failed, 2 the document cannot be executed, 130 interrupted; or what the document exits with.
     """
