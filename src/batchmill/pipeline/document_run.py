@@ -33,13 +33,12 @@ class DocumentRun:
     ``arguments`` are its ``sys.argv[1:]``; ``tell`` gets what a person may want to know, line by line.
 
     Raises:
-        DocumentError: a block is not Python, or names `azureml` and there is no such package here. Nothing has been executed then.
+        DocumentError: a block is not Python; nothing is executed.
     """
 
     def __init__(self, document: Document, preludes: Sequence[Document] = (), arguments: Sequence[str] = (), *, tell: Tell) -> None:
         self._document, self._preludes, self._arguments, self._tell = document, preludes, list(arguments), tell
         self._blocks = {id(each): [(block, block.parse(tell)) for block in each.blocks] for each in (*preludes, document)}
-        _require_names(tree for blocks in self._blocks.values() for _, tree in blocks)
         own = self._blocks[id(document)]
         self.scripts = entry_script_blocks(own) if document.kind != "script" else EntryScriptBlocks()
         self._flags = 0
@@ -48,9 +47,11 @@ class DocumentRun:
         """Execute the preludes, then the document.
 
         Raises:
+            DocumentError: a block imports `azureml`, and there is no such package here. Nothing has been executed then.
             DocumentFailedError: a block raised; its traceback stands on stderr.
             SystemExit, KeyboardInterrupt: a block raised it.
         """
+        _require_names(tree for blocks in self._blocks.values() for _, tree in blocks)
         with _main_program(self._document, self._arguments) as main, mirrored_urls():
             if self._document.kind == "notebook":
                 main.__dict__["display"] = print
