@@ -100,6 +100,17 @@ def test_an_error_names_block_line_cause_and_cure(project: Project) -> None:
     assert "return os.fork + nothing_of_this_name\n                     ^^^^" in traceback
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [("os", "import os"), ("PipelineData", "from azureml.pipeline.core import PipelineData"),
+     ("DEFAULT_CPU_IMAGE", "from azureml.core.runconfig import DEFAULT_CPU_IMAGE")],
+)  # fmt: skip
+def test_the_cure_of_a_forgotten_import_is_its_line(project: Project, name: str, line: str) -> None:
+    ended = project.write({"page.md": f"```python\n{name}\n```\n"}).batchmill("exec", "page.md")
+    assert ended.returncode == 1
+    assert f"define it in a file ({line}) and give that as --prelude FILE." in ended.stderr
+
+
 def test_nothing_runs_where_something_is_not_python(project: Project) -> None:
     ended = project.write({"page.md": PAGE + "\n```python\nx = = 1\n```\n"}).batchmill("exec", "page.md")
     assert (ended.returncode, ended.stdout) == (2, "")

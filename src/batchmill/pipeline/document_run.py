@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import importlib
 import importlib.util
 import linecache
 import os
@@ -12,7 +13,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,18 @@ from batchmill.pipeline.written_script import write_script
 Tell = Callable[[str], None]
 FUTURES = 0x1FF0000
 """The bits of a code object's flags that stand for ``from __future__`` imports; they hold for the blocks behind as well."""
+SDK_MODULES = (
+    "azureml.core",
+    "azureml.core.compute",
+    "azureml.core.runconfig",
+    "azureml.data",
+    "azureml.data.data_reference",
+    "azureml.pipeline.core",
+    "azureml.pipeline.core.schedule",
+    "azureml.pipeline.steps",
+    "azureml.widgets",
+)
+"""Where the names of the SDK are that documents forget to import."""
 
 
 class DocumentRun:
@@ -137,10 +150,23 @@ def _line_of(error: BaseException) -> str:
 
 def _cure(error: BaseException) -> str | None:
     if isinstance(error, NameError) and not isinstance(error, UnboundLocalError) and error.name:
-        hint = " (it is a module: import it there)" if importlib.util.find_spec(error.name.partition(".")[0]) else ""
+        line = _import_of(error.name)
+        hint = f" ({line})" if line else ""
         return f"If the document leaves '{error.name}' to its reader, define it in a file{hint} and give that as --prelude FILE."
     if isinstance(error, ModuleNotFoundError) and error.name:
         return f"Install what provides '{error.name}' beside Batchmill, or give a --prelude FILE that makes it importable."
+    return None
+
+
+def _import_of(name: str) -> str | None:
+    """The line that imports a module or a name of the SDK; None for any other name."""
+    with suppress(ImportError, ValueError):
+        if importlib.util.find_spec(name) is not None:
+            return f"import {name}"
+    for module in SDK_MODULES:
+        with suppress(ImportError):
+            if hasattr(importlib.import_module(module), name):
+                return f"from {module} import {name}"
     return None
 
 
