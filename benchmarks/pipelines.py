@@ -121,7 +121,9 @@ def _environment(home: Path) -> dict[str, str]:
 
 def _submit(environment: dict[str, str], *words: object) -> Any:
     command = [sys.executable, str(PEERS / "submit_pipeline.py"), *map(str, words)]
-    ended = subprocess.run(command, env=environment, cwd=Path(environment["BATCHMILL_HOME"]).parent, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        command, env=environment, cwd=Path(environment["BATCHMILL_HOME"]).parent, capture_output=True, text=True, check=False
+    )
     if ended.returncode:
         raise RuntimeError(f"{' '.join(command)} ended with {ended.returncode}:\n{ended.stdout[-1000:]}\n{ended.stderr[-2000:]}")
     told = json.loads(ended.stdout.splitlines()[-1])

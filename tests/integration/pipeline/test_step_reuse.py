@@ -37,9 +37,7 @@ def node(ws: Workspace, folder: Path, name: str, text: str, arguments: Any = (),
     return pipeline_runs.node(ws, folder, name, text, arguments, **{"allow_reuse": True, **more})
 
 
-def carried_out(
-    ws: Workspace, nodes: list[Node], declared: dict[str, Parameter] | None = None, **details: Any
-) -> dict[str, RegisteredRun]:
+def carried_out(ws: Workspace, nodes: list[Node], declared: dict[str, Parameter] | None = None, **details: Any) -> dict[str, RegisteredRun]:
     run = ended(ws, submitted(ws, nodes, declared, **details).id)
     assert run.status == "Completed", log(ws, run.id)
     return steps(ws, run.id)
