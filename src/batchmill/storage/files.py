@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
@@ -107,10 +108,10 @@ class ObjectReader(io.RawIOBase):
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes | str) -> None:
-    """Replace a file so that after any crash it holds the old content or all of the new."""
+    """Replace a file so that after any crash it holds the old content or all of the new; threads and processes may do it at once."""
     target = os.fspath(path)
     folder = os.path.dirname(target) or "."
-    temporary = f"{target}.{os.getpid()}.tmp"
+    temporary = f"{target}.{os.getpid()}.{threading.get_ident()}.tmp"
     body = data.encode() if isinstance(data, str) else data
     try:
         with open(temporary, "wb") as file:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,15 @@ def test_atomic_write_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None
     files.atomic_write(path, "old")
     files.atomic_write(path, b"new")
     assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_threads_write_the_same_file_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    texts = [f"{number:02d}" * 10_000 for number in range(64)]
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda text: files.atomic_write(path, text), texts))
+    assert path.read_text() in texts
     assert os.listdir(tmp_path) == ["a.json"]
 
 
