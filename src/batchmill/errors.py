@@ -55,6 +55,11 @@ class BatchmillError(Exception):
         return self.message if self.cure is None else f"{self.message} {self.cure}"
 
 
+def line_of(error: BaseException) -> str:
+    """What any error says, in one line."""
+    return error.line if isinstance(error, BatchmillError) else " ".join(f"{type(error).__name__}: {error}".split())
+
+
 class UsageError(BatchmillError):
     """What was asked for cannot be done as asked; nothing was started."""
 

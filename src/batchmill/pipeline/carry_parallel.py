@@ -125,8 +125,9 @@ def _canceling(work: StepWork, folder: RunFolder) -> Iterator[None]:
     def watch() -> None:
         while not ended.wait(LOOK_EVERY):
             if work.canceled():
-                folder.cancel_request.touch()
-                return
+                with suppress(OSError):  # the disk is full: again at the next look
+                    folder.cancel_request.touch()
+                    return
 
     watcher = threading.Thread(target=watch, name="batchmill-cancel-relay", daemon=True)
     watcher.start()

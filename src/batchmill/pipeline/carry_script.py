@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -11,16 +12,20 @@ from typing import TYPE_CHECKING
 
 from batchmill.pipeline.graph import COMMAND
 from batchmill.pipeline.script_process import ScriptProcess
+from batchmill.pipeline.step_cancel import StepCanceled, unless_canceled
 from batchmill.pipeline.step_text import step_variables, text_of
 from batchmill.pipeline.step_work import StepOutcome, StepWork
 from batchmill.records import RunStatus
 
 if TYPE_CHECKING:
     from batchmill.pipeline.script_guardian import ScriptGuardian
+    from batchmill.pipeline.step_questions_server import StepQuestions
     from batchmill.workspace.environment_preparation import Interpreter
 
 STD_LOG = "user_logs/std_log.txt"
 TAIL = 4096  # bytes of the log in which its last line is looked for
+LONGEST = 1000  # characters of that line in an error
+SHELL_SIGNAL = 128  # what a shell adds to the number of the signal that ended its last command
 NOT_INHERITED = ("AZUREML_", "AZ_BATCH", "AML_PARAMETER_", "BATCHMILL_STEP", "BATCHMILL_INCARNATION", "BATCHMILL_SECRET_KEY")
 """How the variables begin that scripts do not see: keys, and those of a step that submitted the pipeline."""
 SHELL = (
@@ -38,12 +43,13 @@ def carry_script(work: StepWork, guardian: ScriptGuardian) -> StepOutcome:
     What it prints is in ``logs/user_logs/std_log.txt`` of the folder of the step run.
 
     Raises:
+        StepCanceled: before the script began.
         BatchmillError: its environment cannot be made, or a word of it cannot be told.
     """
     from batchmill.pipeline.step_questions_server import StepQuestions
     from batchmill.workspace.run_answers import RunAnswers
 
-    interpreter = _interpreter(work)
+    interpreter = unless_canceled(lambda: _interpreter(work), work.canceled) if work.node.environment else _interpreter(work)
     log = work.folder / "logs" / STD_LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     inputs = {name: {"mode": one.port.mode, "path": one.path, "dataset": one.dataset_id} for name, one in work.inputs.items()}
@@ -52,21 +58,23 @@ def carry_script(work: StepWork, guardian: ScriptGuardian) -> StepOutcome:
         RunAnswers(work.workspace, work.step_run_id, inputs, outputs, folder=work.folder / "asked") as answers,
         StepQuestions(answers.answer) as asked,
     ):
-        outcome = _run(work, interpreter, log, asked.variables, guardian)
+        outcome = _run(work, interpreter, log, asked, guardian)
         if answers.failure is not None and outcome.status is not RunStatus.CANCELED:
             return StepOutcome(RunStatus.FAILED, answers.failure, outcome.details)
         return outcome
 
 
-def _run(work: StepWork, interpreter: Interpreter, log: Path, asked: Mapping[str, str], guardian: ScriptGuardian) -> StepOutcome:
+def _run(work: StepWork, interpreter: Interpreter, log: Path, asked: StepQuestions, guardian: ScriptGuardian) -> StepOutcome:
     words, mark = _words(work, interpreter), f"{work.step_run_id}/{work.attempt}"
-    variables = _environment(work, interpreter) | dict(asked)
+    variables = _environment(work, interpreter) | asked.variables
     began = _size(log)
-    guardian.watch(mark)
+    if work.canceled():
+        raise StepCanceled
+    guardian.watch(mark, asked.folder)
     try:
         code = ScriptProcess(words, variables, work.folder / "snapshot", log, mark).wait(work.canceled, work.node.timeout)
-    except OSError as error:
-        return StepOutcome(RunStatus.FAILED, f"{words[0]} cannot be started: {error.strerror}.")
+    except (OSError, ValueError) as error:
+        return StepOutcome(RunStatus.FAILED, f"{words[0]} cannot be started: {_why(error, words, variables)}.")
     finally:
         guardian.forget(mark)
     return _outcome(work, code, log, began)
@@ -125,9 +133,22 @@ def _outcome(work: StepWork, code: int | None, log: Path, began: int) -> StepOut
     what = "The command" if work.node.kind == COMMAND else f"The script {work.node.script}"
     if code is None:
         return StepOutcome(RunStatus.FAILED, f"{what} ran longer than its time-out of {work.node.timeout:g} seconds and was ended.")
-    how = f"ended with exit code {code}" if code > 0 else f"was killed by {_signal_name(-code)}"
+    how = f"was killed by {_signal_name(-code)}" if code < 0 else f"ended with exit code {code}"
+    if work.node.kind == COMMAND and code > SHELL_SIGNAL:
+        how = f"{how} ({_signal_name(code - SHELL_SIGNAL)})"
     last = _last_line(log, began)
     return StepOutcome(RunStatus.FAILED, f"{what} {how}: {last}" if last else f"{what} {how}.", {"exit_code": code})
+
+
+def _why(error: OSError | ValueError, words: list[str], variables: Mapping[str, str]) -> str:
+    if not isinstance(error, OSError):
+        return str(error)  # a NUL in a word, a name that no variable can have
+    if error.errno != errno.E2BIG:
+        return str(error.strerror)
+    size, longest = sum(len(name) + len(text) for name, text in variables.items()), max(map(len, [*words, *variables.values()]))
+    arguments = sum(map(len, words))
+    told = f"{arguments} characters of arguments and {size} of environment variables, {longest} in the longest of them"
+    return f"{error.strerror}: {told}. Give it a file in their place"
 
 
 def _signal_name(number: int) -> str:
@@ -147,4 +168,6 @@ def _last_line(log: Path, began: int) -> str:
     with log.open("rb") as file:
         file.seek(max(began, size - TAIL))
         lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines()]
-    return next((line for line in reversed(lines) if line), "")
+    last = next((line for line in reversed(lines) if line), "")
+    shown = "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in last[-LONGEST:])
+    return shown if shown == last else f"...{shown}" if len(last) > LONGEST else shown

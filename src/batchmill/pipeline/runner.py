@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchmill.errors import BatchmillError, RegistryError, RunBusyError, RunNotFoundError
+from batchmill.errors import BatchmillError, RegistryError, RunBusyError, RunNotFoundError, line_of
 from batchmill.records import RunStatus
 from batchmill.workspace.run_index import OPEN
 
@@ -46,7 +46,8 @@ def start_runner(workspace: Workspace, run_id: str) -> int:
         )
     _CHILDREN.append(process)
     # A runner that dies before it has claimed the run is seen as well.
-    workspace.registry.hand_run_over(run_id, Holder(this_host(), process.pid, process_start(process.pid) or ""))
+    with suppress(RegistryError):  # it claims the run by itself
+        workspace.registry.hand_run_over(run_id, Holder(this_host(), process.pid, process_start(process.pid) or ""))
     return process.pid
 
 
@@ -95,11 +96,18 @@ def _environment() -> dict[str, str]:
     found = {name: value for name, value in os.environ.items() if not name.startswith(NOT_INHERITED)}
     found["BATCHMILL_HOME"] = str(home())
     if found.get("PYTHONPATH"):
-        found["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in found["PYTHONPATH"].split(os.pathsep) if path)
+        found["PYTHONPATH"] = os.pathsep.join(_absolute(path) for path in found["PYTHONPATH"].split(os.pathsep) if path)
     url = found.get("BATCHMILL_DATABASE_URL", "")
     if url.startswith("sqlite:///") and not url.startswith("sqlite:////"):
-        found["BATCHMILL_DATABASE_URL"] = f"sqlite:///{os.path.abspath(url.removeprefix('sqlite:///'))}"
+        found["BATCHMILL_DATABASE_URL"] = f"sqlite:///{_absolute(url.removeprefix('sqlite:///'))}"
     return found
+
+
+def _absolute(path: str) -> str:
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:  # the working directory is gone, and whatever was meant from there
+        return path
 
 
 def forget_children() -> None:
@@ -117,8 +125,8 @@ os.register_at_fork(after_in_child=forget_children)
 class Pulse:
     """A thread that says that this process works at the run, and hears what is to be canceled."""
 
-    def __init__(self, workspace: Workspace, run_id: str, runner: GraphRunner) -> None:
-        self._registry, self._run_id, self._runner = workspace.registry, run_id, runner
+    def __init__(self, workspace: Workspace, run_id: str, runner: GraphRunner, log: RunnerLog) -> None:
+        self._registry, self._run_id, self._runner, self._log = workspace.registry, run_id, runner, log
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._body, name="batchmill-pulse", daemon=True)
 
@@ -136,12 +144,16 @@ class Pulse:
 
         beaten = monotonic()
         while True:
-            with suppress(RegistryError):  # out of reach; the next look may find it again
+            try:
                 self._runner.cancel(self._registry.cancels(self._run_id))
                 if monotonic() - beaten > BEAT.total_seconds():
                     if not self._registry.beat(self._run_id):
                         os._exit(3)  # another one works at the run, because this process was silent for too long
                     beaten = monotonic()
+            except RegistryError:
+                pass  # out of reach; the next look may find it again
+            except Exception:  # without this thread the run would seem dead
+                self._log.say(traceback.format_exc())
             if self._end.wait(LOOK):
                 return
 
@@ -169,9 +181,9 @@ def carry_out_run(workspace: Workspace, run_id: str) -> RunStatus | None:
         raise  # nothing could be written down: the run can be taken up again
     except Exception as caught:
         log.say(traceback.format_exc())
-        status, error = RunStatus.FAILED, caught.line if isinstance(caught, BatchmillError) else f"{type(caught).__name__}: {caught}"
+        status, error = RunStatus.FAILED, line_of(caught)
     log.say(f"the run ends: {status}{': ' + error if error else ''}")
-    _keep_log(workspace, run_id, folder / LOG)
+    _keep_log(workspace, run_id, folder / LOG, log)
     _close_steps(workspace, run_id)
     registry.change_run(run_id, status=status, error=error)
     registry.release_run(run_id)
@@ -188,7 +200,7 @@ def _carried(workspace: Workspace, run: RegisteredRun, folder: Path, log: Runner
             f"To try again: batchmill resume {run.id}"
         )
     runner = GraphRunner(workspace, run, folder, log)
-    pulse = Pulse(workspace, run.id, runner)
+    pulse = Pulse(workspace, run.id, runner, log)
     pulse.start()
     try:
         status = runner.carry_out()
@@ -224,11 +236,13 @@ def _close_steps(workspace: Workspace, run_id: str) -> None:
             workspace.registry.change_run(step.id, status=RunStatus.FAILED, error="The run ended while the step was carried out.")
 
 
-def _keep_log(workspace: Workspace, run_id: str, path: Path) -> None:
+def _keep_log(workspace: Workspace, run_id: str, path: Path, log: RunnerLog) -> None:
     from batchmill.pipeline.step_logs import keep_log
 
-    with suppress(BatchmillError):  # the datastore is out of reach; the log stays in the folder of the run
+    try:
         keep_log(workspace, run_id, path, f"logs/{LOG}")
+    except Exception as error:  # the datastore is out of reach, or full; the log stays in the folder of the run
+        log.say(f"this log could not be copied to the datastore: {line_of(error)}")
 
 
 def run_folder(workspace: Workspace, run_id: str) -> Path:
@@ -246,7 +260,11 @@ def main() -> int:
     parser.add_argument("run")
     parser.add_argument("--workspace", required=True)
     asked = parser.parse_args()
+    from batchmill.pipeline.runner_record import OUTAGE
+    from batchmill.workspace.database import bear_outages
     from batchmill.workspace.workspace import Workspace
+
+    bear_outages(OUTAGE)
 
     try:
         status = carry_out_run(Workspace.get(asked.workspace), asked.run)

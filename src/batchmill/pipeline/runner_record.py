@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -27,9 +28,9 @@ class RunnerLog:
         self._path, self._lock = path, threading.Lock()
 
     def say(self, text: str) -> None:
-        """Add a line, or several."""
+        """Add a line, or several; what cannot be written, on a full disk say, holds nobody up."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
-        with self._lock, self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        with suppress(OSError), self._lock, self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{moment} {text}\n")
 
 

@@ -6,9 +6,11 @@ As `batchmill.nodes.guardian`: the end of a pipe, which only the runner has, say
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import threading
+from pathlib import Path
 
 from batchmill.nodes.stragglers import kill_marked
 
@@ -19,9 +21,14 @@ LOOKS = 3
 
 
 class ScriptGuardian:
-    """Watches the scripts of one runner, which tells it of each before it starts."""
+    """Watches the scripts of one runner, which tells it of each before it starts. One that was killed itself is replaced."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[str, str] = {}
+        self._begin()
+
+    def _begin(self) -> None:
         import subprocess
 
         read, self._write = os.pipe()
@@ -30,36 +37,59 @@ class ScriptGuardian:
         command = [sys.executable, "-S", "-E", "-c", body]
         self._process = subprocess.Popen(command, pass_fds=(read,), stdin=subprocess.DEVNULL, start_new_session=True)
         os.close(read)
-        self._lock = threading.Lock()
 
-    def watch(self, mark: str) -> None:
-        """Kill what bears this mark when the runner dies."""
-        self._tell(f"+{mark}\n")
+    def watch(self, mark: str, folder: Path | None = None) -> None:
+        """Kill what bears this mark when the runner dies, and remove the folder."""
+        with self._lock:
+            self._watched[mark] = "" if folder is None else str(folder)
+            self._tell(self._told(mark))
 
     def forget(self, mark: str) -> None:
         """Nothing bears this mark any more."""
-        self._tell(f"-{mark}\n")
+        with self._lock:
+            self._watched.pop(mark, None)
+            self._tell(f"-{mark}\n")
 
     def close(self) -> None:
-        """The runner ends in order: nothing is left."""
-        os.close(self._write)
-        self._process.wait()
+        """The runner ends: what is still watched is killed."""
+        with self._lock:
+            self._leave()
+
+    def _told(self, mark: str) -> str:
+        return f"+{mark}\t{self._watched[mark]}\n"
 
     def _tell(self, line: str) -> None:
-        with self._lock:
-            os.write(self._write, line.encode())
+        if self._write < 0:  # closed; its number may be that of another file by now
+            return
+        try:
+            os.write(self._write, line.encode(errors="surrogateescape"))
+        except BrokenPipeError:
+            self._leave()
+            self._begin()
+            os.write(self._write, "".join(map(self._told, self._watched)).encode(errors="surrogateescape"))
+
+    def _leave(self) -> None:
+        if self._write >= 0:
+            os.close(self._write)
+            self._write = -1
+        self._process.wait()
 
 
 def main(read_descriptor: int) -> None:
     """Body of the guardian process; the signals that a terminal sends to everybody must not end it early."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    marks: set[str] = set()
-    with os.fdopen(read_descriptor, encoding="utf-8") as lines:
+    marks: dict[str, str] = {}
+    with os.fdopen(read_descriptor, encoding="utf-8", errors="surrogateescape") as lines:
         for line in lines:
-            mark = line[1:].rstrip("\n")
-            marks.add(mark) if line[0] == "+" else marks.discard(mark)
+            mark, _, folder = line[1:].rstrip("\n").partition("\t")
+            if line[0] == "+":
+                marks[mark] = folder
+            else:
+                marks.pop(mark, None)
     for _ in range(LOOKS):
         for mark in marks:
             kill_marked(MARK, mark)
+    for folder in filter(None, marks.values()):
+        shutil.rmtree(folder, ignore_errors=True)
     os._exit(0)

@@ -34,7 +34,7 @@ class ScriptProcess:
                 cwd=cwd,
                 start_new_session=True,
             )
-        self._descriptor = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else -1
+        self._descriptor = _descriptor_of(self._process.pid)
 
     def wait(self, canceled: Callable[[], bool], timeout: float | None) -> int | None:
         """The exit code, negative for a signal; None where it was ended because of ``canceled`` or after ``timeout`` seconds.
@@ -83,3 +83,11 @@ class ScriptProcess:
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # all of the group have ended
             os.killpg(self._process.pid, number)
+
+
+def _descriptor_of(pid: int) -> int:
+    """A descriptor that tells the end of a process; -1 where the system gives none: too old, forbidden in a container, none left."""
+    if hasattr(os, "pidfd_open"):
+        with contextlib.suppress(OSError):
+            return os.pidfd_open(pid)
+    return -1

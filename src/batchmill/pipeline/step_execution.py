@@ -6,18 +6,19 @@ import json
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import BatchmillError
+from batchmill.errors import BatchmillError, line_of
 from batchmill.pipeline.graph import PARALLEL_RUN, Graph, Node, Reference
 from batchmill.pipeline.graph_schedule import StepState
+from batchmill.pipeline.step_cancel import StepCanceled, unless_canceled
 from batchmill.pipeline.step_inputs import bound_inputs, found_inputs
 from batchmill.pipeline.step_outputs import bound_outputs, places_of_outputs, publish, publish_inputs
 from batchmill.pipeline.step_place import INPUTS, LOGS, SNAPSHOT, StepPlace, empty
-from batchmill.pipeline.step_work import StepOutcome, StepWork
+from batchmill.pipeline.step_work import BoundInput, StepOutcome, StepWork
 from batchmill.records import RunStatus
 from batchmill.storage.files import atomic_write
 from batchmill.workspace.registered_run import STEP_RUN
@@ -65,7 +66,7 @@ class StepExecution:
         folder = Path(row.folder)
         self._step = StepPlace(place.workspace, node, row.id, folder, place.parameters, made)
         self._attempt = int(row.details.get("attempt") or 0) + 1
-        self.state = StepState.RUNNING
+        self.state = StepState.FAILED  # until it is known better
         self.outputs: Mapping[str, Mapping[str, Any]] = places_of_outputs(self._step)
 
     def carry_out(self) -> None:
@@ -73,11 +74,13 @@ class StepExecution:
         self._say("begins" if self._attempt == 1 else f"begins again, attempt {self._attempt}")
         try:
             outcome = self._outcome()
+        except StepCanceled:
+            outcome = StepOutcome(RunStatus.CANCELED)
         except BatchmillError as error:
-            outcome = StepOutcome(RunStatus.FAILED, error.line)
+            outcome = StepOutcome(RunStatus.FAILED, line_of(error))
         except Exception as error:
             self._run.log.say(traceback.format_exc())
-            outcome = StepOutcome(RunStatus.FAILED, f"{type(error).__name__}: {error}")
+            outcome = StepOutcome(RunStatus.FAILED, line_of(error))
         try:
             self._end(outcome)
         except Exception:
@@ -103,11 +106,19 @@ class StepExecution:
                 return StepOutcome(RunStatus.CANCELED)
             self._note_start()
             self._copy_snapshot()
-            with bound_inputs(self._step, found) as inputs:
+            with ExitStack() as bound:
+                inputs = self._inputs(found, bound)
                 outputs = bound_outputs(self._step, again=self._attempt > 1)
                 outcome = self._carried(self._work(inputs, outputs))
                 self._note_end(outcome)
                 return self._published(outcome, outputs, {name: one.path for name, one in inputs.items()})
+
+    def _inputs(self, found: dict[str, BoundInput], bound: ExitStack) -> dict[str, BoundInput]:
+        """The inputs, which are there until ``bound`` ends."""
+        context = bound_inputs(self._step, found)
+        if not found:
+            return bound.enter_context(context)
+        return unless_canceled(lambda: bound.enter_context(context), self._canceled)
 
     def _reused(self, inputs: Mapping[str, Any]) -> bool:
         """Whether an earlier run stands for this one; what is found out is recorded, and why the step runs if it does."""
@@ -227,11 +238,12 @@ class StepExecution:
         try:
             below = LOGS if self._node.kind == PARALLEL_RUN else ""  # its folder is that of the parallel run
             keep_logs(self._run.workspace, self._row.id, self._step.folder / LOGS, below)
-        except BatchmillError as error:
-            self._say(f"its logs could not be copied to the datastore: {error.line}")
+        except Exception as error:  # whatever it is, the step ended as it ended
+            self._say(f"its logs could not be copied to the datastore: {line_of(error)}")
         details = {**(outcome.details or {}), "waiting_for": None}
         self._run.record.change(self._row.id, status=outcome.status, error=outcome.error, details=details)
-        (self._step.folder / ENDED).unlink(missing_ok=True)
+        with suppress(OSError):
+            (self._step.folder / ENDED).unlink(missing_ok=True)
         self._say(f"{outcome.status}{': ' + outcome.error if outcome.error else ''}")
 
     def _wait_for(self, text: str) -> None:
@@ -246,8 +258,10 @@ def start(execution: StepExecution, ended: Callable[[StepExecution], None]) -> t
     """Carry a step out in a thread of its own; ``ended`` is called there at the end."""
 
     def body() -> None:
-        execution.carry_out()
-        ended(execution)
+        try:
+            execution.carry_out()
+        finally:
+            ended(execution)
 
     thread = threading.Thread(target=body, name="batchmill-step", daemon=True)
     thread.start()

@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -21,6 +22,7 @@ LONGEST_PATH = 100
 
 MOST_AT_ONCE = 128
 LONGEST_QUESTION = 64 << 20
+PAUSE = 0.01
 
 
 class StepQuestions:
@@ -43,6 +45,11 @@ class StepQuestions:
     def path(self) -> str:
         """The path of the socket."""
         return str(self._folder / "ask")
+
+    @property
+    def folder(self) -> Path:
+        """What to remove where this process cannot do it."""
+        return self._folder
 
     @property
     def variables(self) -> dict[str, str]:
@@ -81,14 +88,21 @@ class StepQuestions:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:  # closed
-                return
+            except OSError:
+                with self._lock:
+                    if self._ended:
+                        return
+                time.sleep(PAUSE)  # no descriptor is left, for now
+                continue
             with self._lock:
                 if self._ended:
                     connection.close()
                     return
                 self._open.add(connection)
-            threading.Thread(target=self._serve, args=(connection,), name="batchmill-step-answer", daemon=True).start()
+            try:
+                threading.Thread(target=self._serve, args=(connection,), name="batchmill-step-answer", daemon=True).start()
+            except RuntimeError:  # no thread is left: answered here, one after the other
+                self._serve(connection)
 
     def _serve(self, connection: socket.socket) -> None:
         """Answer the one question of a connection."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from batchmill.errors import RegistryError
 from batchmill.workspace.pool_lease import POLL
 
 if TYPE_CHECKING:
@@ -69,7 +70,8 @@ class StepSlots:
         try:
             yield True
         finally:
-            lease.release()
+            with suppress(RegistryError):  # its nodes are free when this process ends
+                lease.release()
             with self._changed:
                 self._changed.notify_all()
 

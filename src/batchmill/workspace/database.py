@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 VARIABLE = "BATCHMILL_DATABASE_URL"
 FILE = "workspace.sqlite"
 CONNECT_PATIENCE = 8  # of one address; a name may have two
+PAUSE = 0.5  # seconds between two looks at a server that cannot be reached
+_patience = 0.0
 _open: dict[str, Database] = {}
 _opening = threading.RLock()
 
@@ -45,7 +48,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A transaction that sees one state and changes nothing."""
-        with translated(self.url, self.label), self._reader.connect() as connection, connection.begin():
+        with translated(self.url, self.label), _connected(self._reader) as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -53,10 +56,30 @@ class Database:
         """A transaction that is committed as a whole at the end of the block; it waits for other writers, up to `PATIENCE` seconds."""
         with (
             translated(self.url, self.label),
-            self.engine.connect() as connection,
+            _connected(self.engine) as connection,
             connection.execution_options(begin="BEGIN IMMEDIATE").begin(),
         ):
             yield connection
+
+
+def bear_outages(seconds: float) -> None:
+    """From now on transactions of this process wait so long for a server that cannot be reached, before they begin."""
+    global _patience
+    _patience = seconds
+
+
+def _connected(engine: Engine) -> Connection:
+    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import TimeoutError as NoneFree
+
+    deadline = time.monotonic() + _patience
+    while True:
+        try:
+            return engine.connect()
+        except (OperationalError, NoneFree):
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(PAUSE)
 
 
 def database_url() -> str:

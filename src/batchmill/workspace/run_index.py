@@ -141,6 +141,7 @@ class RunIndex:
         ``properties`` are merged into those that are there, which nobody else changes meanwhile. A status that ends the run gives it the
         moment of its end, Running that of its start, unless they are given or there; one that does not end it takes end and error away.
         """
+        error = None if error is None else _storable(error)
         columns = {"error": error, "started": started, "ended": ended, "reuse_key": reuse_key, "compute": compute, "folder": folder}
         given: dict[str, Any] = {key: value for key, value in (columns | {"name": name}).items() if value is not None}
         merged = {"details": dict(details or {}), "tags": _texts(tags or {}), "properties": _texts(properties or {})}
@@ -292,6 +293,11 @@ def _of_status(old: RegisteredRun, status: str | None) -> dict[str, Any]:
         again: dict[str, Any] = {} if old.status in OPEN else {"cancel_requested": False}
         return {"status": str(status), "ended": None, "error": None} | begun | again
     return {"status": str(status), "ended": old.ended or now}
+
+
+def _storable(text: str) -> str:
+    """A text as every database takes it: what scripts print may hold NUL, and names of files bytes that are no text."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _texts(labels: Mapping[str, Any]) -> dict[str, str]:
