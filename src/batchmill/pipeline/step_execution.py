@@ -214,7 +214,10 @@ class StepExecution:
 
     def _note_end(self, outcome: StepOutcome) -> None:
         told = {"status": outcome.status, "error": outcome.error, "details": dict(outcome.details or {})}
-        atomic_write(self._step.folder / ENDED, json.dumps(told))
+        try:
+            atomic_write(self._step.folder / ENDED, json.dumps(told))
+        except OSError as error:  # a full disk: what was done counts, and would only be done again if this process died now
+            self._say(f"its end could not be noted: {line_of(error)}")
 
     def _published(self, outcome: StepOutcome, outputs: Mapping[str, Any], inputs: Mapping[str, str | None]) -> StepOutcome:
         """The outcome with where the outputs are; what they are brought to may refuse them."""
@@ -233,11 +236,8 @@ class StepExecution:
         return {MADE: made_by(self._run.workspace, self.outputs)}
 
     def _end(self, outcome: StepOutcome) -> None:
-        from batchmill.pipeline.step_logs import keep_logs
-
         try:
-            below = LOGS if self._node.kind == PARALLEL_RUN else ""  # its folder is that of the parallel run
-            keep_logs(self._run.workspace, self._row.id, self._step.folder / LOGS, below)
+            self._keep_files()
         except Exception as error:  # whatever it is, the step ended as it ended
             self._say(f"its logs could not be copied to the datastore: {line_of(error)}")
         details = {**(outcome.details or {}), "waiting_for": None}
@@ -245,6 +245,18 @@ class StepExecution:
         with suppress(OSError):
             (self._step.folder / ENDED).unlink(missing_ok=True)
         self._say(f"{outcome.status}{': ' + outcome.error if outcome.error else ''}")
+
+    def _keep_files(self) -> None:
+        from batchmill.pipeline.source_snapshot import snapshot_folder
+        from batchmill.pipeline.step_logs import keep_logs, keep_own_files
+
+        workspace, run_id, logs = self._run.workspace, self._row.id, self._step.folder / LOGS
+        if self._node.kind == PARALLEL_RUN:
+            keep_logs(workspace, run_id, logs, LOGS)  # its folder is that of the parallel run
+            return
+        keep_logs(workspace, run_id, logs, "")
+        source = snapshot_folder(workspace, self._node.snapshot) if self._node.snapshot else None
+        keep_own_files(workspace, run_id, self._step.cwd, source)
 
     def _wait_for(self, text: str) -> None:
         self._run.record.change(self._row.id, details={"waiting_for": text})
