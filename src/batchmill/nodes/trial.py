@@ -35,7 +35,8 @@ from batchmill.parallel_run.events import (
 )
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.memory import usable_memory
-from batchmill.parallel_run.names import Names, check_reading, names_things
+from batchmill.parallel_run.named_things import check_reading, names_things
+from batchmill.parallel_run.names import Names
 from batchmill.parallel_run.plan import PlanSummary, check_output_outside, make_plan
 from batchmill.parallel_run.run import write_description
 from batchmill.parallel_run.run_folder import RunFolder, home

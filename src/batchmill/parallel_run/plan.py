@@ -15,7 +15,7 @@ from batchmill.data.formats import FILES
 from batchmill.data.listing import reaches
 from batchmill.data.walk import shown
 from batchmill.errors import DiskFullError, InputError, OutputError, SettingError
-from batchmill.parallel_run.names import is_name
+from batchmill.parallel_run.named_things import is_name
 from batchmill.parallel_run.plan_groups import cut_groups
 from batchmill.parallel_run.plan_inputs import RunInputs
 from batchmill.parallel_run.plan_writer import InputPlan, ItemsWriter, plan_folder, write_header

@@ -16,7 +16,8 @@ from typing import Any
 from batchmill import errors
 from batchmill.errors import BatchmillError, RunBusyError, RunFailedError
 from batchmill.parallel_run.ledger import Ledger
-from batchmill.parallel_run.names import Names, as_text, bound_names, check_reading, names_things
+from batchmill.parallel_run.named_things import as_text, check_reading, names_things
+from batchmill.parallel_run.names import Names, bound_names
 from batchmill.parallel_run.reuse_note import reuse_lines
 from batchmill.parallel_run.run_folder import RunFolder, find_run
 from batchmill.parallel_run.run_identity import installed
