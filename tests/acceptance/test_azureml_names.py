@@ -12,7 +12,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = {
-    "azureml.core": "Experiment Run Workspace Datastore Dataset Environment Model ComputeTarget RunConfiguration ScriptRunConfig VERSION",
+    "azureml.core": "Experiment Run Workspace Datastore Dataset Environment Model ComputeTarget RunConfiguration ScriptRunConfig ScriptRun "
+    "VERSION",
     "azureml.core.workspace": "Workspace",
     "azureml.core.experiment": "Experiment",
     "azureml.core.run": "Run",

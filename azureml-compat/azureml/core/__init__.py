@@ -2,6 +2,7 @@
 
 from batchmill.pipeline.experiment import Experiment as Experiment
 from batchmill.pipeline.experiment_run import Run as Run
+from batchmill.pipeline.script_run import ScriptRun as ScriptRun
 from batchmill.workspace.compute import ComputeTarget as ComputeTarget
 from batchmill.workspace.conda_dependencies import SDK_VERSION as VERSION
 from batchmill.workspace.dataset import Dataset as Dataset
