@@ -62,7 +62,10 @@ def next_time(recurrence: ScheduleRecurrence, created: datetime, after: datetime
 def _grid(recurrence: ScheduleRecurrence, first: datetime, local: datetime, zone: ZoneInfo, begin: datetime) -> Iterator[datetime]:
     """All moments of the grid in order, from somewhat before ``begin``."""
     if recurrence.frequency in ("Minute", "Hour"):
-        step = timedelta(**{f"{recurrence.frequency.lower()}s": recurrence.interval})
+        try:
+            step = timedelta(**{f"{recurrence.frequency.lower()}s": recurrence.interval})
+        except OverflowError:
+            step = timedelta.max  # no second moment before the calendar ends
         return _elapsed(first, step, begin)
     of_period = {"Day": _day, "Week": _week, "Month": _month}[recurrence.frequency]
     passed = (begin.astimezone(zone).replace(tzinfo=None) - local).days

@@ -248,8 +248,13 @@ class PipelineEndpoint:
                 self._change({"name": name})
 
     def enable(self) -> None:
-        """Let it be submitted again."""
-        self._change({"status": ACTIVE})
+        """Let it be submitted again.
+
+        Raises:
+            ValueError: it is archived, and its name was taken since.
+        """
+        with _free(self._workspace, self.name, but=self.id):
+            self._change({"status": ACTIVE})
 
     def disable(self) -> None:
         """Let it be submitted no more."""
@@ -354,7 +359,9 @@ def _taken(workspace: Workspace, name: str, but: str | None) -> bool:
 
 @contextmanager
 def _free(workspace: Workspace, name: str, but: str | None = None) -> Iterator[None]:
-    """Refuse a name that another endpoint has, also one that gets it in this very moment."""
+    """Refuse a name that is none, or that another endpoint has, also one that gets it in this very moment."""
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"A pipeline endpoint cannot be called {name!r}: its name must be a text that is not empty.")
     if _taken(workspace, name, but):
         raise ValueError(TAKEN)
     try:

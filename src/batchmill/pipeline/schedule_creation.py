@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from batchmill.errors import RegistryError
 from batchmill.pipeline.schedule_record import ACTIVE, Outcome, ScheduleRecord
-from batchmill.pipeline.schedule_rules import check_kind, checked_overlap, checked_parameters, datastore_name
+from batchmill.pipeline.schedule_rules import check_kind, check_name, checked_overlap, checked_parameters, datastore_name
 from batchmill.pipeline.schedule_turn import schedule_rows
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ def created_schedule(workspace: Workspace, given: Mapping[str, Any], tell: bool)
     from batchmill.pipeline.datastore_poll import keep_look, marks_of
 
     recurrence, path = given["recurrence"], given["path_on_datastore"]
+    check_name(given["name"])
     check_kind(recurrence, given["datastore"], given["data_path_parameter_name"], path, given["polling_interval"])
     store = datastore_name(workspace, given["datastore"])
     batchmill.Experiment(workspace, given["experiment_name"])
@@ -55,12 +59,23 @@ def created_schedule(workspace: Workspace, given: Mapping[str, Any], tell: bool)
 
 def _begin(workspace: Workspace, record: ScheduleRecord, now: datetime) -> None:
     """The first run of a schedule needs no `batchmill serve`; whoever makes the schedule starts it."""
+    from batchmill.pipeline.schedule_fires import ScheduleFires
     from batchmill.pipeline.schedule_turn import take_due
     from batchmill.pipeline.scheduled_run import start_scheduled
 
     for fire in take_due(workspace, record, now):
-        if fire.outcome == Outcome.STARTING:
-            start_scheduled(workspace, record, fire)
+        if fire.outcome != Outcome.STARTING:
+            continue
+        try:
+            outcome = start_scheduled(workspace, record, fire)
+        except BaseException:  # the database, or Ctrl-C: whoever serves goes on with it
+            with suppress(RegistryError):
+                ScheduleFires(workspace).let_go(fire)
+            raise
+        if outcome is Outcome.FAILED:
+            note = next((one.note for one in ScheduleFires(workspace).list(record.id) if one.id == fire.id), "")
+            text = "The first run of schedule %s (%s) could not be started: %s"
+            logging.getLogger("batchmill").warning(text, record.name, record.id, note)
 
 
 def tell_provisioned() -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import builtins
 import uuid
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from batchmill.pipeline.schedule_due import Decision
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 OPEN = (NOT_STARTED, RunStatus.QUEUED.value, RunStatus.RUNNING.value)
 HELD = ("host", "pid", "process_start")
 WITH_RUN = (Outcome.STARTING, Outcome.QUEUED)
+FORGOTTEN = timedelta(minutes=2)
+"""A fire that its holder has not spoken of for so long is taken over, though the process may live: it has lost sight of it."""
+AT_ONCE = 500
+"""So many ids in one statement; databases limit their number."""
 
 
 class ScheduleFires:
@@ -47,10 +51,16 @@ class ScheduleFires:
     def take_poll(
         self, record: ScheduleRecord, seen: datetime, now: datetime, marks: dict[str, str] | None, decisions: Sequence[Decision]
     ) -> builtins.list[Fire] | None:
-        """Write down what a look at a datastore found; None where another process was faster. ``marks`` None: it could not be looked at."""
-        from batchmill.workspace.schema import schedule_polls
+        """Write down what a look at a datastore found; None where another process was faster, or the schedule is disabled or gone.
 
-        here = (schedule_polls.c.schedule_id == record.id, schedule_polls.c.polled == seen)
+        ``marks`` None: they are as they were, or could not be looked at.
+        """
+        from sqlalchemy import select
+
+        from batchmill.workspace.schema import schedule_polls, schedules
+
+        active = select(schedules.c.id).where(schedules.c.id == record.id, schedules.c.status == ACTIVE).exists()
+        here = (schedule_polls.c.schedule_id == record.id, schedule_polls.c.polled == seen, active)
         values: dict[str, Any] = {"polled": now} | ({} if marks is None else {"marks": marks})
         with self._registry.database.write() as connection:
             moved = connection.execute(schedule_polls.update().where(*here).values(values))
@@ -76,7 +86,9 @@ class ScheduleFires:
             }
             insert_unless_there(connection, schedule_fires, row)
             taken.append(row["id"])
-        return [fire for fire in self._found(connection, schedule_fires.c.id.in_(taken)) if fire.id in taken][::-1]
+        parts = [taken[begin : begin + AT_ONCE] for begin in range(0, len(taken), AT_ONCE)]
+        written = [fire for part in parts for fire in self._found(connection, schedule_fires.c.id.in_(part))]
+        return sorted(written, key=lambda fire: (fire.planned, fire.path))
 
     def settle(self, fire: Fire, outcome: Outcome, note: str | None = None, *, was: Outcome | None = None) -> bool:
         """Say what came of a fire; False where it is not ``was`` any more."""
@@ -89,7 +101,7 @@ class ScheduleFires:
             return connection.execute(schedule_fires.update().where(*here).values(values)).rowcount > 0
 
     def orphans(self) -> builtins.list[Fire]:
-        """The fires whose run has not been started and whose holder has died, now held by this process."""
+        """The fires whose run has not been started and whose holder has died or forgotten them, now held by this process."""
         from batchmill.workspace.schema import schedule_fires
 
         starting = schedule_fires.c.outcome == Outcome.STARTING.value
@@ -104,24 +116,57 @@ class ScheduleFires:
         here = [schedule_fires.c.id == fire.id, schedule_fires.c.outcome == Outcome.STARTING.value]
         if fire.holder is not None:
             here += [schedule_fires.c.pid == fire.holder.pid, schedule_fires.c.process_start == fire.holder.start]
+            here += [schedule_fires.c.heartbeat == fire.heartbeat]
         with self._registry.database.write() as connection:
             return connection.execute(schedule_fires.update().where(*here).values(**_held(True))).rowcount > 0
 
-    def beat(self) -> None:
-        """Say that this process still works at the fires that it has taken."""
+    def beat(self, ids: Collection[str]) -> None:
+        """Say that this process still works at these fires, which it has taken."""
         from batchmill.workspace.schema import schedule_fires
 
-        me = Holder.me()
+        me, kept = Holder.me(), sorted(ids)
         mine = (schedule_fires.c.outcome == Outcome.STARTING.value, schedule_fires.c.host == me.host, schedule_fires.c.pid == me.pid)
         with self._registry.database.write() as connection:
-            connection.execute(schedule_fires.update().where(*mine).values(heartbeat=datetime.now(UTC)))
+            for begin in range(0, len(kept), AT_ONCE):
+                part = schedule_fires.c.id.in_(kept[begin : begin + AT_ONCE])
+                connection.execute(schedule_fires.update().where(*mine, part).values(heartbeat=datetime.now(UTC)))
 
-    def queued(self) -> builtins.list[Fire]:
-        """The fires that wait, oldest first."""
+    def let_go(self, fire: Fire) -> None:
+        """Hold a fire no more that this process took and could not start: whoever serves goes on with it."""
         from batchmill.workspace.schema import schedule_fires
 
+        here = (schedule_fires.c.id == fire.id, schedule_fires.c.outcome == Outcome.STARTING.value)
+        with self._registry.database.write() as connection:
+            connection.execute(schedule_fires.update().where(*here).values(**_held(False)))
+
+    def waiting(self) -> set[str]:
+        """The schedules that have fires which wait."""
+        from sqlalchemy import select
+
+        from batchmill.workspace.schema import schedule_fires
+
+        table = schedule_fires
+        here = (table.c.workspace_id == self._registry.workspace_id, table.c.outcome == Outcome.QUEUED.value)
         with self._registry.database.read() as connection:
-            return self._found(connection, schedule_fires.c.outcome == Outcome.QUEUED.value)[::-1]
+            return set(connection.execute(select(table.c.schedule_id).where(*here).distinct()).scalars())
+
+    def oldest_waiting(self, schedule_id: str) -> Fire | None:
+        """The fire of a schedule that has waited longest."""
+        from batchmill.workspace.schema import schedule_fires
+
+        table = schedule_fires
+        here = (table.c.schedule_id == schedule_id, table.c.outcome == Outcome.QUEUED.value)
+        with self._registry.database.read() as connection:
+            return next(iter(self._found(connection, *here, limit=1, oldest=True)), None)
+
+    def forget_missed(self, schedule_id: str, after: datetime) -> None:
+        """Take back that moments were missed which lie ahead: the clock was wrong when that was written down."""
+        from batchmill.workspace.schema import schedule_fires
+
+        table = schedule_fires
+        here = (table.c.schedule_id == schedule_id, table.c.outcome == Outcome.MISSED.value, table.c.planned > after)
+        with self._registry.database.write() as connection:
+            connection.execute(table.delete().where(*here))
 
     def active_runs(self, schedule_id: str) -> builtins.list[str]:
         """The runs of a schedule that are not over, or about to begin; newest first."""
@@ -159,14 +204,33 @@ class ScheduleFires:
                 found.setdefault(schedule, {})[outcome] = number
         return found
 
-    def _found(self, connection: Connection, *here: ColumnElement[bool], limit: int | None = None) -> builtins.list[Fire]:
+    def last_of_each(self) -> dict[str, Fire]:
+        """Schedule -> its newest fire."""
+        from sqlalchemy import and_, func, select
+
+        from batchmill.workspace.schema import schedule_fires
+
+        table = schedule_fires
+        last = select(table.c.schedule_id, func.max(table.c.planned).label("planned")).where(
+            table.c.workspace_id == self._registry.workspace_id
+        )
+        newest = last.group_by(table.c.schedule_id).subquery()
+        joined = table.join(newest, and_(table.c.schedule_id == newest.c.schedule_id, table.c.planned == newest.c.planned))
+        with self._registry.database.read() as connection:
+            query = select(table).select_from(joined).order_by(table.c.path)
+            return {fire.schedule_id: fire for fire in map(_fire, connection.execute(query))}
+
+    def _found(
+        self, connection: Connection, *here: ColumnElement[bool], limit: int | None = None, oldest: bool = False
+    ) -> builtins.list[Fire]:
         from sqlalchemy import select
 
         from batchmill.workspace.schema import schedule_fires
 
         table = schedule_fires
         query = select(table).where(table.c.workspace_id == self._registry.workspace_id, *here)
-        return [_fire(row) for row in connection.execute(query.order_by(table.c.planned.desc(), table.c.path.desc()).limit(limit))]
+        order = (table.c.planned, table.c.path) if oldest else (table.c.planned.desc(), table.c.path.desc())
+        return [_fire(row) for row in connection.execute(query.order_by(*order).limit(limit))]
 
 
 def _fire(row: Row[Any]) -> Fire:
@@ -183,4 +247,6 @@ def _held(by_me: bool) -> dict[str, Any]:
 
 
 def _abandoned(fire: Fire, now: datetime) -> bool:
-    return fire.holder is None or fire.heartbeat is None or not fire.holder.alive(fire.heartbeat, now)
+    if fire.holder is None or fire.heartbeat is None:
+        return True
+    return now - fire.heartbeat > FORGOTTEN or not fire.holder.alive(fire.heartbeat, now)

@@ -18,6 +18,14 @@ BLOB = "Datastore must be of type AzureBlobDatastore"
 POLLING = "The polling interval must be greater than 0 minutes."
 
 
+def check_name(name: Any) -> None:
+    """Raises:
+    ValueError: it is no text, or an empty one.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ValueError(f"A schedule cannot be called {name!r}: its name must be a text that is not empty.")
+
+
 def check_kind(
     recurrence: Any, datastore: Any, data_path_parameter_name: str | None, path_on_datastore: str | None, polling_interval: Any
 ) -> None:
@@ -42,6 +50,8 @@ def check_change(record: ScheduleRecord, given: Mapping[str, Any]) -> None:
     """Raises:
     ValueError: what is given to `Schedule.update` does not fit the kind of the schedule, or has a value that is not possible.
     """
+    if given["name"] is not None:
+        check_name(given["name"])
     if given["status"] not in (None, "Active", "Disabled"):
         raise ValueError("Status must be either Active or Disabled")
     if given["recurrence"] is not None and given["datastore"] is not None:
@@ -65,10 +75,13 @@ def check_change(record: ScheduleRecord, given: Mapping[str, Any]) -> None:
 def check_recurrence(recurrence: Any) -> None:
     """Raises:
     ValueError: it is no `ScheduleRecurrence`, or one that is not possible.
+    UsageError: this machine has no data of its time zone.
     """
     if not isinstance(recurrence, ScheduleRecurrence):
         raise ValueError(f"The recurrence must be a ScheduleRecurrence, not {type(recurrence).__name__}.")
     recurrence.validate()
+    if recurrence.time_zone is not None:
+        _ = recurrence.time_zone.zone
 
 
 def check_interval(minutes: Any) -> None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from batchmill.pipeline.kept_rows import KeptRows
 from batchmill.pipeline.schedule_due import Decision, due_decisions
 from batchmill.pipeline.schedule_fires import ScheduleFires
-from batchmill.pipeline.schedule_record import ACTIVE, Fire, Outcome, ScheduleRecord
+from batchmill.pipeline.schedule_record import ACTIVE, Fire, Outcome, Overlap, ScheduleRecord
 
 if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
 
 TABLE = "schedules"
+DISABLED_MEANWHILE = "the schedule was disabled while it waited"
 
 
 def schedule_rows(workspace: Workspace) -> KeptRows[ScheduleRecord]:
@@ -26,7 +27,8 @@ def take_due(workspace: Workspace, record: ScheduleRecord, now: datetime) -> lis
     if not due_decisions(record, now):
         return []
     fires = ScheduleFires(workspace)
-    decisions = due_decisions(record, now, fires.active_runs(record.id), bool(fires.list(record.id, 1, Outcome.QUEUED)))
+    waiting = record.id in fires.waiting()  # asked first: a fire that begins in this very moment is then seen waiting, or active
+    decisions = due_decisions(record, now, fires.active_runs(record.id), waiting)
     taken = fires.take(record, decisions)
     if taken:
         make_room(workspace, decisions)
@@ -42,20 +44,27 @@ def make_room(workspace: Workspace, decisions: list[Decision]) -> None:
 def take_queued(workspace: Workspace) -> list[Fire]:
     """Take the oldest waiting fire of each schedule whose runs are over; those of a replaced or disabled schedule are skipped."""
     fires, schedules = ScheduleFires(workspace), schedule_rows(workspace)
-    waiting: dict[str, list[Fire]] = {}
-    for fire in fires.queued():
-        waiting.setdefault(fire.schedule_id, []).append(fire)
     taken = []
-    for schedule_id, queue in waiting.items():
+    for schedule_id in sorted(fires.waiting()):
         record = schedules.get(schedule_id)
         if record is None or record.status != ACTIVE:
-            for fire in queue:
-                fires.settle(fire, Outcome.SKIPPED, "the schedule was disabled while it waited", was=Outcome.QUEUED)
+            for fire in fires.list(schedule_id, outcome=Outcome.QUEUED):
+                fires.settle(fire, Outcome.SKIPPED, DISABLED_MEANWHILE, was=Outcome.QUEUED)
             continue
-        if record.overlap == "replace":
-            for fire in queue[:-1]:
+        active = fires.active_runs(schedule_id)
+        if record.overlap == Overlap.REPLACE:
+            for fire in fires.list(schedule_id, outcome=Outcome.QUEUED)[1:]:
                 fires.settle(fire, Outcome.SKIPPED, "a later fire took its place", was=Outcome.QUEUED)
-            queue = queue[-1:]
-        if not fires.active_runs(schedule_id) and fires.settle(queue[0], Outcome.STARTING, was=Outcome.QUEUED):
-            taken.append(queue[0])
+            _replace(workspace, active)
+        first = None if active else fires.oldest_waiting(schedule_id)
+        if first is not None and fires.settle(first, Outcome.STARTING, was=Outcome.QUEUED):
+            taken.append(first)
     return taken
+
+
+def _replace(workspace: Workspace, active: list[str]) -> None:
+    """Cancel what is in the way, where whoever decided so died before, or the run had not begun."""
+    for run_id in active:
+        run = workspace.registry.run(run_id)
+        if run is not None and not run.cancel_requested:
+            workspace.registry.request_cancel(run_id)

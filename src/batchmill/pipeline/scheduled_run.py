@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import BatchmillError, RegistryError
 from batchmill.pipeline.schedule_fires import ScheduleFires
-from batchmill.pipeline.schedule_record import Fire, Outcome, ScheduleRecord
+from batchmill.pipeline.schedule_record import ACTIVE, Fire, Outcome, ScheduleRecord
+from batchmill.pipeline.schedule_turn import DISABLED_MEANWHILE
 
 if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
@@ -18,7 +19,8 @@ FIRE_ID = "batchmill.scheduledfire"
 def start_scheduled(workspace: Workspace, record: ScheduleRecord, fire: Fire) -> Outcome:
     """Start the run of a fire that this process holds, unless it is there already; returns what came of it.
 
-    A pipeline that cannot be submitted makes the fire Failed, with the reason in its note; the next fire tries again.
+    A pipeline that cannot be submitted makes the fire Failed, with the reason in its note; the next fire tries again. A schedule that was
+    disabled since has no run: Skipped.
 
     Raises:
         RegistryError: the database is out of reach; the fire can be started again.
@@ -26,6 +28,9 @@ def start_scheduled(workspace: Workspace, record: ScheduleRecord, fire: Fire) ->
     fires, note = ScheduleFires(workspace), None
     try:
         if workspace.registry.run(str(fire.run_id)) is None:
+            if record.status != ACTIVE:
+                fires.settle(fire, Outcome.SKIPPED, DISABLED_MEANWHILE)
+                return Outcome.SKIPPED
             _submit(workspace, record, fire)
         else:
             _look_after(workspace, str(fire.run_id))

@@ -15,10 +15,11 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from batchmill.errors import BatchmillError, RegistryError, RunBusyError
-from batchmill.pipeline.datastore_poll import poll
+from batchmill.pipeline.datastore_poll import poll, to_look_at
 from batchmill.pipeline.schedule_fires import ScheduleFires
-from batchmill.pipeline.schedule_record import ACTIVE, Fire, Outcome, ScheduleRecord
+from batchmill.pipeline.schedule_record import Fire, Outcome, ScheduleRecord
 from batchmill.pipeline.schedule_turn import schedule_rows, take_due, take_queued
+from batchmill.pipeline.schedule_watch import ScheduleWatch
 from batchmill.pipeline.scheduled_run import start_scheduled
 from batchmill.pipeline.serving import Serving
 from batchmill.records import RunStatus
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 TURN = 1.0
 """Seconds between two looks at the schedules."""
 MOST_TRIES = 3
+MOST_TOLD = 5
 CARE = 5.0
 """Seconds between two looks at runs that nobody works at any more."""
 
@@ -53,6 +55,10 @@ class Server:
         self._told: dict[str, str] = {}
         self._tried: dict[str, tuple[int, int]] = {}
         self._broken: BaseException | None = None
+        self._watch = ScheduleWatch(workspace, say)
+        self._stop: threading.Event | None = None
+        self._serving: Serving | None = None
+        self._beaten = float("-inf")
 
     # --- one look ------------------------------------------------------------------------------------------------------------------
 
@@ -67,7 +73,7 @@ class Server:
         self._in_hand.extend(ScheduleFires(self._workspace).orphans())
         self._take()
         taken = monotonic()
-        while self._in_hand:
+        while self._in_hand and not self._ends():
             fire = self._in_hand.popleft()
             try:
                 self._start(fire)
@@ -75,18 +81,28 @@ class Server:
                 self._in_hand.appendleft(fire)
                 raise
             if monotonic() - taken > TURN:
+                self._beat()
                 self._take()
                 taken = monotonic()
 
     def _take(self) -> None:
-        fires: list[Fire] = []
-        for record in schedule_rows(self._workspace).list(status=ACTIVE):
-            if record.recurrence is not None:
-                found = take_due(self._workspace, record, self._now())
-                self._tell(record, found)
-                fires += found
-        self._in_hand.extend(fire for fire in fires if fire.outcome == Outcome.STARTING)
+        for record in self._watch.due(self._now()):
+            found = take_due(self._workspace, record, self._now())
+            self._in_hand.extend(fire for fire in found if fire.outcome == Outcome.STARTING)
+            self._tell(record, found)
+            self._watch.remember(schedule_rows(self._workspace).get(record.id) or record)
         self._in_hand.extend(take_queued(self._workspace))
+
+    def _beat(self) -> None:
+        """Say, from time to time, that this process lives and works at the fires in its hand."""
+        if monotonic() - self._beaten > BEAT.total_seconds() / 2:
+            if self._serving is not None:
+                self._serving.beat()
+            ScheduleFires(self._workspace).beat([fire.id for fire in list(self._in_hand)])
+            self._beaten = monotonic()
+
+    def _ends(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
 
     def _start(self, fire: Fire) -> None:
         record = schedule_rows(self._workspace).get(fire.schedule_id)
@@ -96,7 +112,7 @@ class Server:
         about = f" for {fire.path}" if fire.path else ""
         if outcome is Outcome.STARTED:
             self._say(f"Schedule {record.name} ({record.id}) started run {fire.run_id}{about}: {fire.reason}.")
-        else:
+        elif outcome is Outcome.FAILED:
             note = next((one.note for one in ScheduleFires(self._workspace).list(record.id) if one.id == fire.id), "")
             self._say(f"Schedule {record.name} ({record.id}) could not start a run{about}: {note}")
 
@@ -107,17 +123,22 @@ class Server:
             self._say(
                 f"Schedule {record.name} ({record.id}) missed {len(missed)} fires, {first:%Y-%m-%d %H:%M} to {last:%Y-%m-%d %H:%M} UTC."
             )
-        for fire in fires:
-            if fire.outcome in (Outcome.SKIPPED, Outcome.QUEUED):
-                self._say(f"Schedule {record.name} ({record.id}): {fire.outcome.lower()}, {fire.note}.")
+        kept = [fire for fire in fires if fire.outcome in (Outcome.SKIPPED, Outcome.QUEUED)]
+        for fire in kept[:MOST_TOLD]:
+            about = f" for {fire.path}" if fire.path else ""
+            self._say(f"Schedule {record.name} ({record.id}): {fire.outcome.lower()}{about}, {fire.note}.")
+        if len(kept) > MOST_TOLD:
+            more = f"{len(kept) - MOST_TOLD:,} more"
+            self._say(f"Schedule {record.name} ({record.id}): {more} like these. See batchmill schedules fires {record.id}")
 
     def look_at_datastores(self) -> None:
         """Look at the folders whose time it is; what is found is started by `fire`."""
-        for record in schedule_rows(self._workspace).list(status=ACTIVE):
-            if record.datastore is not None:
+        for schedule_id in to_look_at(self._workspace, self._now()):
+            record = schedule_rows(self._workspace).get(schedule_id)
+            if record is not None and not self._ends():
                 found = poll(self._workspace, record, self._now(), self._say)
-                self._tell(record, found)
                 self._in_hand.extend(fire for fire in found if fire.outcome == Outcome.STARTING)
+                self._tell(record, found)
 
     def take_up_runs(self) -> None:
         """Take up runs of pipelines and scripts whose process has died. Parallel runs of ``batchmill run`` are left to who began them."""
@@ -144,25 +165,23 @@ class Server:
 
     def run(self, stop: threading.Event) -> None:
         """Serve until ``stop`` is set. A database that is out of reach is waited for; a defect ends it."""
-        serving = Serving(self._workspace)
-        serving.begin()
+        self._stop, self._serving = stop, Serving(self._workspace)
+        self._serving.begin()
         looker = threading.Thread(target=self._look_on, args=(stop,), name="batchmill-datastores", daemon=True)
         looker.start()
-        beaten = cared = float("-inf")
+        cared = float("-inf")
         try:
             while not stop.is_set():
                 if self._patiently(self.fire) and monotonic() - cared > CARE:
                     self._patiently(self.take_up_runs)
                     cared = monotonic()
-                if monotonic() - beaten > BEAT.total_seconds() / 2 and self._patiently(serving.beat):
-                    self._patiently(ScheduleFires(self._workspace).beat)
-                    beaten = monotonic()
+                self._patiently(self._beat)
                 stop.wait(TURN)
         finally:
             stop.set()
             looker.join(timeout=5)
             with suppress(RegistryError):
-                serving.end()
+                self._serving.end()
         if self._broken is not None:
             raise self._broken
 

@@ -54,8 +54,10 @@ def _remote(place: Location, folder: str) -> dict[str, str]:
         found = store_for(place).list_with_delimiter(at or None)
     except Exception as error:
         raise store_error(error, place, "list") from None
-    marks = {}
+    marks, folders = {}, set(found["common_prefixes"])
     for meta in found["objects"]:
+        if meta["path"] in folders and not meta["size"]:
+            continue  # an empty object that some programs write for each folder
         name = meta["path"][len(at) + 1 :] if at else meta["path"]
         if name and "/" not in name and not name.startswith("."):
             marks[name] = meta["e_tag"] or f"{meta['last_modified'].isoformat()}-{meta['size']}"
