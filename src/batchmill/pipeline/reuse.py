@@ -216,6 +216,8 @@ def _changes(ws: Workspace, old: Parts, new: Parts) -> Iterator[str]:
     if old["compute"] != new["compute"]:
         yield f"compute {old['compute']} -> {new['compute']}"
     yield from _of_inputs(ws, old["inputs"], new["inputs"])
+    if old.get("order") != new["order"] and set(old["inputs"]) == set(new["inputs"]):
+        yield "inputs in another order"
     yield from (f"output '{name}' is another" for name, _, _ in _different(old["outputs"], new["outputs"]))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import BatchmillError
-from batchmill.pipeline.graph import OutputSource, Reference, Value
+from batchmill.pipeline.graph import PARALLEL_RUN, OutputPort, OutputSource, Reference, Value
 from batchmill.pipeline.input_listing import keep_listing, listing_of_dataset, listing_of_place
 from batchmill.pipeline.step_work import BoundInput, StepWork
 
@@ -44,7 +44,8 @@ def parts_of(work: StepWork) -> Parts:
         "models": {text: _model(work.workspace, text) for text in node.models},
         "compute": _compute_kind(work.workspace, node.compute),
         "inputs": {name: input_part(work.workspace, one) for name, one in sorted(work.inputs.items())},
-        "outputs": {port.name: {"at": [port.datastore, port.destination, port.mode], "register": port.register} for port in node.outputs},
+        "order": [port.name for port in node.inputs if not port.side] if node.kind == PARALLEL_RUN else [],
+        "outputs": {port.name: _output_part(port) for port in node.outputs},
     }
 
 
@@ -82,6 +83,11 @@ def input_part(ws: Workspace, one: BoundInput) -> dict[str, Any]:
     definition = asset.definition if asset is not None else {}
     files = listing_of_dataset(ws, Definition.from_dict(definition)) if definition else {}
     return what | {"definition": _digest(definition), "files": QUERY if files is None else keep_listing(ws, files)}
+
+
+def _output_part(port: OutputPort) -> dict[str, Any]:
+    place = [port.datastore, port.destination, port.mode, port.path_on_compute, port.source_globs]
+    return {"at": place, "register": port.register, "read": port.read}
 
 
 def _environment(work: StepWork) -> dict[str, Any]:

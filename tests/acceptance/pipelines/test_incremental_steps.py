@@ -1,0 +1,143 @@
+"""Parallel-run steps that keep what they have done: ``reuse="mini_batch"``, and whole steps that are not reused when they must not be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.pipelines.conftest import write
+
+SCORE = """
+import os
+
+def run(mini_batch):
+    with open(os.environ["RAN"], "a") as file:
+        file.write(" ".join(os.path.basename(path) for path in mini_batch) + "\\n")
+    return [os.path.basename(path) + " " + open(path).read() for path in mini_batch]
+"""
+
+
+class Scoring:
+    """A pipeline of one step over two folders of a datastore; ``ran`` has what the script was given since the last look."""
+
+    def __init__(self, ws: Any, folder: Path) -> None:
+        self._ws = ws
+        self._log = folder / "ran.txt"
+        self._downloads = folder / "downloads"
+        self.store = ws.folder / "workspaceblobstore"
+        write(folder / "scripts", {"score.py": SCORE})
+
+    def submit(self, *folders: str, regenerate: bool = False, **more: Any) -> Any:
+        from azureml.core import Dataset, Environment, Experiment
+        from azureml.pipeline.core import Pipeline, PipelineData
+        from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep
+
+        self._log.write_text("")
+        datastore = self._ws.get_default_datastore()
+        environment = Environment("scoring")
+        environment.environment_variables = {"RAN": str(self._log)}
+        config = ParallelRunConfig(
+            source_directory="scripts",
+            entry_script="score.py",
+            mini_batch_size="2",
+            error_threshold=0,
+            output_action="append_row",
+            environment=environment,
+            compute_target="local",
+            node_count=1,
+            process_count_per_node=1,
+        )
+        step = ParallelRunStep(
+            "score",
+            config,
+            inputs=[Dataset.File.from_files((datastore, folder)).as_named_input(folder) for folder in folders],
+            output=PipelineData("scores", datastore=datastore),
+            **more,
+        )
+        run = Experiment(self._ws, "incremental").submit(Pipeline(self._ws, steps=[step]), regenerate_outputs=regenerate)
+        assert run.wait_for_completion(show_output=False) == "Finished"
+        return run
+
+    @property
+    def ran(self) -> list[str]:
+        return sorted(self._log.read_text().splitlines())
+
+    def rows(self, run: Any) -> bytes:
+        port = run.find_step_run("score")[0].get_output_data("scores")
+        port.download(local_path=str(self._downloads), overwrite=True)
+        return Path(self._downloads, port.path_on_datastore, "parallel_run_step.txt").read_bytes()
+
+    def reason(self, run: Any) -> str:
+        found = self._ws.registry.run(run.find_step_run("score")[0].id)
+        return str(found.details["reuse"])
+
+
+@pytest.fixture
+def scoring(ws: Any, tmp_path: Path) -> Scoring:
+    made = Scoring(ws, tmp_path / "project")
+    write(made.store / "images", {f"{n:02d}": f"image {n}" for n in range(6)})
+    return made
+
+
+def test_a_file_is_added_and_one_mini_batch_runs(scoring: Scoring, project_reasons: Any) -> None:
+    first = scoring.submit("images", reuse="mini_batch")
+    assert scoring.ran == ["00 01", "02 03", "04 05"]
+    write(scoring.store / "images", {"99": "image 99"})
+    again = scoring.submit("images", reuse="mini_batch")
+    assert scoring.ran == ["99"]
+    assert scoring.reason(again) == "runs again: input 'images': 1 file new"
+    told = project_reasons(again)
+    assert told[0].startswith("Reused 3 of 4 mini-batches of run ")
+    assert told[0].endswith(": same script, arguments, environment.")
+    assert told[1] == "The others run: 1 new."
+    rows = scoring.rows(again)
+    assert rows.startswith(scoring.rows(first))
+    full = scoring.submit("images", regenerate=True)
+    assert scoring.ran == ["00 01", "02 03", "04 05", "99"]
+    assert scoring.rows(full) == rows
+    same = scoring.submit("images")
+    assert scoring.ran == []
+    assert scoring.reason(same) == "reused: same script, inputs, environment"
+    assert scoring.rows(same) == rows
+
+
+def test_inputs_in_another_order_are_another_step(scoring: Scoring) -> None:
+    write(scoring.store / "more", {"a": "more a", "b": "more b"})
+    scoring.submit("images", "more")
+    swapped = scoring.submit("more", "images")
+    assert scoring.reason(swapped) == "runs again: inputs in another order"
+    assert scoring.rows(swapped).startswith(b"a more a\nb more b\n00 image 0\n")
+
+
+def test_every_row_is_as_in_a_full_run_after_many_changes(scoring: Scoring) -> None:
+    images = scoring.store / "images"
+    scoring.submit("images", reuse="mini_batch")
+    write(images, {"000": "in front", "03": "changed"})
+    (images / "05").unlink()
+    changed = scoring.submit("images", reuse="mini_batch")
+    full = scoring.submit("images", regenerate=True)
+    assert scoring.rows(changed) == scoring.rows(full)
+    (images / "000").unlink()
+    back = scoring.submit("images", reuse="mini_batch")
+    assert scoring.rows(back) == b"00 image 0\n01 image 1\n02 image 2\n03 changed\n04 image 4\n"
+
+
+@pytest.fixture
+def project_reasons(ws: Any) -> Any:
+    """What the parallel run of a pipeline run has written down of its reuse."""
+    from batchmill.parallel_run.ledger import Ledger
+    from batchmill.parallel_run.reuse_note import reuse_lines
+    from batchmill.parallel_run.run_folder import RunFolder, runs_folder
+
+    def told(run: Any) -> tuple[str, ...]:
+        step = ws.registry.run(run.find_step_run("score")[0].id)
+        name = (Path(step.folder) / "parallel_run").read_text().strip()
+        ledger = Ledger(RunFolder(runs_folder() / name).ledger)
+        try:
+            return reuse_lines(ledger)
+        finally:
+            ledger.close()
+
+    return told
