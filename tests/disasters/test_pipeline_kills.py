@@ -18,7 +18,7 @@ from batchmill.errors import RunBusyError
 from batchmill.parallel_run.run import Run
 from batchmill.parallel_run.run_folder import RunFolder, runs_folder
 from batchmill.pipeline.experiment import Experiment
-from batchmill.pipeline.graph import DatasetSource, InputPort, Node, PathSource, Reference
+from batchmill.pipeline.graph import DatasetSource, InputPort, Node, PathSource, Reference, Value
 from batchmill.pipeline.parallel_run_config import ParallelRunConfig
 from batchmill.pipeline.parallel_run_step import ParallelRunStep
 from batchmill.pipeline.pipeline import Pipeline
@@ -148,6 +148,20 @@ def test_a_kill_at_that_moment(ws: Workspace, tmp_path: Path, place: str, when: 
     assert _left(ws, run.id) == "abc"
     assert {letter: _count(tmp_path, letter) for letter in "abc"} == {"a": 1, "b": 1, "c": 1}
     assert (known(ws, run.id).attempts, len(steps(ws, run.id))) == (2, 3)
+
+
+def test_an_output_at_a_place_of_its_own_is_brought_there_again(ws: Workspace, tmp_path: Path) -> None:
+    """What lies there already is its own, and no reason to refuse."""
+    words: list[Value] = [str(tmp_path / "a"), Reference("output", "a"), "0"]
+    run = added(ws, [node(ws, tmp_path, "a", MAKES, words, outputs=(output("a", mode="upload", destination="results"),))])
+    here, place = tmp_path / "here", "batchmill.pipeline.step_outputs:_send"
+    process = subprocess.Popen([sys.executable, "-c", PAUSES, place, "after", str(here), run.id, ws.name], cwd=tmp_path)
+    until(here.exists, f"the runner is at {place}")
+    process.kill()
+    process.wait()
+    resume_run(ws, run.id)
+    assert ended(ws, run.id).status == "Completed", log(ws, run.id)
+    assert (_count(tmp_path, "a"), (ws.folder / "workspaceblobstore" / "results" / "text").read_text()) == (1, "a")
 
 
 @pytest.mark.parametrize("seed", range(3))

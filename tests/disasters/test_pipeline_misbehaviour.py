@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from batchmill.errors import RegistryError
 from batchmill.pipeline import step_execution
-from batchmill.pipeline.graph import DatasetSource, InputPort, Node
+from batchmill.pipeline.graph import DatasetSource, InputPort, Node, OutputPort
 from batchmill.pipeline.runner import carry_out_run
 from batchmill.workspace import environment_preparation
 from batchmill.workspace.database import close_databases
@@ -244,8 +247,6 @@ def test_a_database_that_is_restarted_while_steps_run(server: PostgresServer, tm
 
 
 def _ended_through_outages(ws: Workspace, run_id: str) -> str:
-    from batchmill.errors import RegistryError
-
     deadline = time.monotonic() + 60
     while True:
         try:
@@ -253,6 +254,74 @@ def _ended_through_outages(ws: Workspace, run_id: str) -> str:
         except RegistryError:
             assert time.monotonic() < deadline
             time.sleep(0.05)
+
+
+def test_a_database_that_is_away_for_a_moment(ws: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever of a step asks it, the step goes on, and its script runs once."""
+    asked: list[str] = []
+    for module, name in PLACES:
+        owner = importlib.import_module(f"batchmill.pipeline.{module}")
+        monkeypatch.setattr(owner, name, _away_once(getattr(owner, name), name, asked))
+    text = "import sys; open(sys.argv[1], 'a').write('x')"
+    out = OutputPort("out", "workspaceblobstore", exists=True, register={"name": "made"})
+    run = added(ws, [node(ws, tmp_path, "one", text, [str(tmp_path / "count")], outputs=(out,), allow_reuse=True)])
+    assert carry_out_run(ws, run.id) == "Completed", log(ws, run.id)
+    assert sorted(asked) == sorted(name for _, name in PLACES)
+    assert (tmp_path / "count").read_text() == "x"
+    assert Dataset.get_by_name(ws, "made").version == 1
+
+
+PLACES = [
+    ("step_execution", "found_inputs"),
+    ("step_execution", "bound_inputs"),
+    ("step_execution", "bound_outputs"),
+    ("carry_script", "step_variables"),
+    ("step_outputs", "register"),
+    ("reuse", "decide"),
+    ("reuse", "made_by"),
+]
+
+
+def _away_once(original: Callable[..., Any], name: str, asked: list[str]) -> Callable[..., Any]:
+    def away(*args: Any, **kwargs: Any) -> Any:
+        if name not in asked:
+            asked.append(name)
+            raise RegistryError("The registry is away.")
+        return original(*args, **kwargs)
+
+    return away
+
+
+FILLS = """
+import pathlib, sys
+file = open("filling", "wb", buffering=0)
+try:
+    while True:
+        file.write(b"x" * 10_000)
+except OSError:
+    pathlib.Path(sys.argv[1]).touch()
+"""
+
+
+def test_a_disk_that_is_full_for_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home, full = tmp_path / "home", tmp_path / "full"
+    home.mkdir()
+    made = shutil.which("mount") and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "none", str(home)], capture_output=True)
+    if not made or made.returncode:
+        pytest.skip("NOT TESTED: no tmpfs can be mounted here (root is needed)")
+    monkeypatch.setenv("BATCHMILL_HOME", str(home))
+    try:
+        ws = Workspace.create("team", show_output=False)
+        run = submitted(ws, [node(ws, tmp_path, "fills", FILLS, [str(full)])])
+        until(full.exists, "the disk is full")
+        time.sleep(1.0)  # the runner meets it
+        assert known(ws, run.id).live_status == "Running"
+        subprocess.run(["mount", "-o", "remount,size=16m", str(home)], check=True)
+        assert (ended(ws, run.id).status, steps(ws, run.id)["fills"].error) == ("Completed", None)
+    finally:
+        end_runners(ws)
+        close_databases()
+        subprocess.run(["umount", "-l", str(home)], check=True)
 
 
 NESTED = """

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from batchmill.errors import BatchmillError
+from batchmill.errors import BatchmillError, RegistryError
 from batchmill.parallel_run.run import Run, create_run, start_coordinator
 from batchmill.parallel_run.run_folder import RunFolder, runs_folder
 from batchmill.pipeline.parallel_run_report import copy_logs, log_counts
@@ -106,8 +106,9 @@ def _followed(work: StepWork, folder: RunFolder) -> RunStatus:
     while True:
         status = run.status
         if not told and status is RunStatus.RUNNING:
-            told = True
-            work.workspace.registry.change_run(work.step_run_id, status=RunStatus.RUNNING, if_status=(RunStatus.QUEUED, "NotStarted"))
+            with suppress(RegistryError):  # out of reach: again at the next look
+                work.workspace.registry.change_run(work.step_run_id, status=RunStatus.RUNNING, if_status=(RunStatus.QUEUED, "NotStarted"))
+                told = True
         if status.ended and not folder.alive():
             return status
         if folder.cancel_request.exists():

@@ -41,28 +41,40 @@ class RunnerRecord:
         self._registry, self._log = registry, log
 
     def run(self, id: str) -> RegisteredRun | None:
-        return self._patiently(lambda: self._registry.run(id))
+        return self.patiently(lambda: self._registry.run(id))
 
     def steps(self, id: str) -> list[RegisteredRun]:
         """The runs of the steps of a pipeline run."""
         from batchmill.workspace.registered_run import STEP_RUN
 
-        return self._patiently(lambda: self._registry.runs(parent=id, kind=STEP_RUN, limit=None))
+        return self.patiently(lambda: self._registry.runs(parent=id, kind=STEP_RUN, limit=None))
 
     def add(self, new: list[NewRun]) -> list[RegisteredRun]:
-        return self._patiently(lambda: self._registry.add_runs(new))
+        return self.patiently(lambda: self._registry.add_runs(new))
 
     def change(self, id: str, **changes: Any) -> RegisteredRun | None:
         """As `Registry.change_run`."""
-        return self._patiently(lambda: self._registry.change_run(id, **changes))
+        return self.patiently(lambda: self._registry.change_run(id, **changes))
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
-        deadline = time.monotonic() + OUTAGE
-        while True:
-            try:
-                return ask()
-            except RegistryError as error:
-                if time.monotonic() > deadline:
-                    raise
-                self._log.say(error.line)
-                time.sleep(PAUSE)
+    def patiently(self, ask: Callable[[], T]) -> T:
+        """What ``ask`` returns, which may be done again: it is while the database is out of reach.
+
+        Raises:
+            RegistryError: for too long.
+        """
+        return patiently(ask, self._log.say)
+
+
+def patiently(ask: Callable[[], T], tell: Callable[[str], None] = lambda text: None) -> T:
+    """As `RunnerRecord.patiently`; ``tell`` is told what is wrong."""
+    deadline, told = time.monotonic() + OUTAGE, ""
+    while True:
+        try:
+            return ask()
+        except RegistryError as error:
+            if time.monotonic() > deadline:
+                raise
+            if error.line != told:
+                tell(error.line)
+            told = error.line
+            time.sleep(PAUSE)

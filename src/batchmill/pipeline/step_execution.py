@@ -97,8 +97,9 @@ class StepExecution:
             ports = self._node.inputs
             filled = {port.name: str(self._step.on_compute(port.path_on_compute, INPUTS, port.name)) for port in ports}
             return self._published(known, bound_outputs(self._step), filled)
-        found = found_inputs(self._step)
-        if self._row.kind == STEP_RUN and self._attempt == 1 and self._reused(found):
+        patiently = self._run.record.patiently
+        found = patiently(lambda: found_inputs(self._step))
+        if self._row.kind == STEP_RUN and self._attempt == 1 and patiently(lambda: self._reused(found)):
             return StepOutcome(RunStatus.COMPLETED, details={OUTPUTS: self.outputs})
         self._run.record.change(self._row.id, status=RunStatus.QUEUED, folder=str(self._step.folder), details={"attempt": self._attempt})
         with self._slot() as mine:
@@ -108,17 +109,18 @@ class StepExecution:
             self._copy_snapshot()
             with ExitStack() as bound:
                 inputs = self._inputs(found, bound)
-                outputs = bound_outputs(self._step, again=self._attempt > 1)
-                outcome = self._carried(self._work(inputs, outputs))
+                outputs = patiently(lambda: bound_outputs(self._step, again=self._attempt > 1))
+                outcome = patiently(lambda: self._carried(self._work(inputs, outputs)))
                 self._note_end(outcome)
                 return self._published(outcome, outputs, {name: one.path for name, one in inputs.items()})
 
     def _inputs(self, found: dict[str, BoundInput], bound: ExitStack) -> dict[str, BoundInput]:
         """The inputs, which are there until ``bound`` ends."""
-        context = bound_inputs(self._step, found)
-        if not found:
-            return bound.enter_context(context)
-        return unless_canceled(lambda: bound.enter_context(context), self._canceled)
+
+        def bind() -> dict[str, BoundInput]:
+            return self._run.record.patiently(lambda: bound.enter_context(bound_inputs(self._step, found)))
+
+        return unless_canceled(bind, self._canceled) if found else bind()
 
     def _reused(self, inputs: Mapping[str, Any]) -> bool:
         """Whether an earlier run stands for this one; what is found out is recorded, and why the step runs if it does."""
@@ -233,7 +235,7 @@ class StepExecution:
             return {}
         from batchmill.pipeline.reuse import MADE, made_by
 
-        return {MADE: made_by(self._run.workspace, self.outputs)}
+        return {MADE: self._run.record.patiently(lambda: made_by(self._run.workspace, self.outputs))}
 
     def _end(self, outcome: StepOutcome) -> None:
         try:

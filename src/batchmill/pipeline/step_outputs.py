@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchmill.pipeline.graph import PARALLEL_RUN, InputPort, OutputPort, PathSource
+from batchmill.pipeline.runner_record import patiently
 from batchmill.pipeline.step_place import OUTPUTS, StepPlace, empty
 from batchmill.pipeline.step_work import BoundOutput
 from batchmill.workspace.exceptions import UserErrorException
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from batchmill.workspace.abstract_dataset import AbstractDataset
     from batchmill.workspace.workspace import Workspace
 
+SENT = "sent."
+"""How the files are called that say, in the folder of the step run, that an output was begun to be brought to its datastore: what lies
+there is then its own, of a runner that was killed meanwhile."""
 OWN = "{run-id}"
 """In the destination of an output: nobody else writes there."""
 
@@ -91,7 +96,7 @@ def publish(step: StepPlace, outputs: Mapping[str, BoundOutput]) -> dict[str, di
         elif not os.path.lexists(one.path):
             os.makedirs(one.path)  # an output that nothing was written to is empty
         if one.port.register:
-            places[name]["dataset"] = _registered(step, one, path)
+            places[name]["dataset"] = patiently(partial(_registered, step, one, path))
     return places
 
 
@@ -117,6 +122,8 @@ def _send(step: StepPlace, port: OutputPort | InputPort, local: Path, path: str)
         path, name = os.path.split(path)
         files = [StoreFile(name, one.path, one.size) for one in files_to_upload([local])]
     overwrite = port.overwrite or (isinstance(port, OutputPort) and (OWN in port.destination or port.mode == "mount"))
+    begun = step.folder / f"{SENT}{port.name}"
+    overwrite = overwrite or begun.exists()
     if not overwrite:
         files = list(files)
         lead = f"{path}/" if path else ""
@@ -127,6 +134,7 @@ def _send(step: StepPlace, port: OutputPort | InputPort, local: Path, path: str)
                 f"Output {port.name} of step {step.node.name}: {lead}{taken} is in datastore {datastore.name} already. "
                 "Use overwrite=True, or another destination."
             )
+    begun.touch()
     datastore.send(files, path, overwrite, False)
 
 

@@ -43,10 +43,11 @@ class StepPlace:
         Raises:
             UserErrorException: there is none of that name, or it is a database.
         """
+        from batchmill.pipeline.runner_record import patiently
         from batchmill.workspace.datastore import Datastore
         from batchmill.workspace.storage_datastore import StorageDatastore
 
-        found = Datastore.get(self.workspace, name)
+        found = patiently(lambda: Datastore.get(self.workspace, name))
         if not isinstance(found, StorageDatastore):
             raise UserErrorException(f"Datastore '{name}' is a database: step {self.node.name} cannot read or write files there.")
         return found
