@@ -146,9 +146,8 @@ class Pipeline:
             name=display_name,
         )
         self._announce(regenerate_outputs)
-        _say(f"Submitted PipelineRun {run.id}")
         submitted = PipelineRun(experiment, run.id)
-        _say(f"Link to Azure Machine Learning Portal: {submitted.get_portal_url()}")
+        submitted.say_submitted()
         return submitted
 
     def publish(

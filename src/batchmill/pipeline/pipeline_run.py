@@ -134,6 +134,11 @@ class PipelineRun(ExperimentRun):
             continue_on_step_failure=continue_on_step_failure,
         )
 
+    def say_submitted(self) -> None:
+        """Print what Azure ML prints of a run that was submitted."""
+        say(f"Submitted PipelineRun {self.id}")
+        say(f"{PORTAL} {self.get_portal_url()}")
+
     # --- waiting -------------------------------------------------------------------------------------------------------------------
 
     def wait_for_completion(  # type: ignore[override] # Azure ML: it returns the status, where Run returns the details

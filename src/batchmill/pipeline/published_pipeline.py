@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
 
 ACTIVE, DISABLED = "Active", "Disabled"
+SDK = "SDK"
+"""The source of what people submit in Python; others print for themselves."""
 TABLE = "published_pipelines"
 
 
@@ -146,7 +148,7 @@ class PublishedPipeline:
         continue_on_step_failure: bool | None = None,
         regenerate_outputs: bool = False,
         display_name: str | None = None,
-        source: str = "SDK",
+        source: str = SDK,
         run_id: str | None = None,
         **_azure: Any,
     ) -> PipelineRun:
@@ -172,7 +174,10 @@ class PublishedPipeline:
             pipeline=self.id,
             run_id=run_id,
         )
-        return PipelineRun(experiment, run.id)
+        submitted = PipelineRun(experiment, run.id)
+        if source == SDK:
+            submitted.say_submitted()
+        return submitted
 
     def require_active(self) -> None:
         """Raises:

@@ -100,7 +100,7 @@ def test_the_tutorial_of_batch_scoring(ws: Any, mirror: Path, monkeypatch: pytes
 SAYS = "import sys\nprint('said', *sys.argv[1:])\n"
 
 
-def test_versions_of_an_endpoint_are_submitted_with_parameters(ws: Any) -> None:
+def test_versions_of_an_endpoint_are_submitted_with_parameters(ws: Any, capsys: pytest.CaptureFixture[str]) -> None:
     write(Path("s"), {"says.py": SAYS})
     parameter = PipelineParameter(name="pipeline_arg", default_value=10)
     step = PythonScriptStep(script_name="says.py", arguments=[parameter], compute_target="local", source_directory="s")
@@ -113,6 +113,9 @@ def test_versions_of_an_endpoint_are_submitted_with_parameters(ws: Any) -> None:
     default = found.submit("endpoints", pipeline_parameters={"pipeline_arg": "text"})
     plain = PublishedPipeline.get(ws, found.get_pipeline("0").id).submit(ws, "endpoints")
     runs = [first, default, plain]
+    told = capsys.readouterr().out.splitlines()
+    for run in runs:
+        assert told[told.index(f"Submitted PipelineRun {run.id}") + 1] == f"Link to Azure Machine Learning Portal: {run.get_portal_url()}"
     assert [run.wait_for_completion(show_output=False) for run in runs] == ["Finished"] * 3
     assert [run.find_step_run("says.py")[0].get_stdout_log() for run in runs] == ["said 45\n", "later text\n", "said 10\n"]
 
