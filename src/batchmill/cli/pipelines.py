@@ -166,9 +166,19 @@ def find_published(ws: Workspace, text: str) -> PublishedPipeline:
 
 
 def parameter_values(ws: Workspace, pipeline: PublishedPipeline, given: dict[str, str]) -> dict[str, Any]:
-    """Texts of the command line as values of the parameters; a path is DATASTORE/PATH, a dataset NAME or NAME:VERSION."""
+    """Texts of the command line as values of the parameters; a path is DATASTORE/PATH, a dataset NAME or NAME:VERSION.
+
+    Raises:
+        SettingError: there is no such parameter, or a text is no value of it.
+    """
+    from batchmill.errors import SettingError
+
     known = pipeline.graph.parameters
-    return {name: _value(ws, known[name], text) if name in known else text for name, text in given.items()}
+    for name in given:
+        if name not in known:
+            there = f"Its parameters are {', '.join(known)}." if known else "It has none."
+            raise SettingError(f"Pipeline parameter with name {name} does not exist in pipeline {pipeline.name}. {there}")
+    return {name: _value(ws, known[name], text) for name, text in given.items()}
 
 
 def _value(ws: Workspace, parameter: Parameter, text: str) -> Any:

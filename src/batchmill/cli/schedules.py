@@ -10,7 +10,7 @@ from batchmill.cli.tables import JsonOption, LimitOption, WorkspaceOption, comma
 
 if TYPE_CHECKING:
     from batchmill.pipeline.schedule import Schedule
-    from batchmill.pipeline.schedule_record import Fire
+    from batchmill.pipeline.schedule_record import Fire, ScheduleRecord
     from batchmill.workspace.workspace import Workspace
 
 ScheduleArgument = Annotated[str, typer.Argument(metavar="SCHEDULE", help="The id of a schedule, or its name.", show_default=False)]
@@ -19,6 +19,8 @@ SHOWN = 10
 
 def register(app: typer.Typer, runs: typer.Typer) -> None:
     """Add the commands."""
+    from batchmill.cli.schedules_create import create
+
     group = command_group("Schedules: when pipelines run by themselves. They fire while batchmill serve runs.")
     for name, command in (
         ("create", create),
@@ -30,53 +32,6 @@ def register(app: typer.Typer, runs: typer.Typer) -> None:
     ):
         group.command(name)(command)
     app.add_typer(group, name="schedules")
-
-
-def create(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called; names need not be unique.", show_default=False)],
-    file: Annotated[str, typer.Option("--file", metavar="FILE", help="A YAML file with a section Schedule.", show_default=False)],
-    pipeline: Annotated[
-        str | None, typer.Option(metavar="PIPELINE", help="The id of a published pipeline, or its name.", show_default=False)
-    ] = None,
-    endpoint: Annotated[str | None, typer.Option(metavar="NAME", help="A pipeline endpoint instead.", show_default=False)] = None,
-    experiment: Annotated[str, typer.Option("--experiment", metavar="NAME", help="What its runs belong to.")] = "Default",
-    overlap: Annotated[
-        str | None,
-        typer.Option(
-            metavar="POLICY",
-            help="A fire while a run is not over: skip, queue or replace [dim]\\[default: skip; queue for datastores][/dim].",
-            show_default=False,
-        ),
-    ] = None,
-    workspace: WorkspaceOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a schedule of what a YAML file says: recurrence or datastore, parameters."""
-    from batchmill.cli.pipelines import find_published
-    from batchmill.cli.tables import print_json
-    from batchmill.cli.terminal import tell
-    from batchmill.errors import UsageError
-    from batchmill.pipeline.pipeline_endpoint import PipelineEndpoint
-    from batchmill.pipeline.schedule import Schedule
-    from batchmill.workspace.current import find_workspace
-
-    if (pipeline is None) == (endpoint is None):
-        raise UsageError("A schedule is of a pipeline or of an endpoint.", cure="Give --pipeline or --endpoint.")
-    ws = find_workspace(workspace)
-    try:
-        values = Schedule.load_yaml(ws, file)
-        given = {key: value for key, value in values.items() if value is not None and key != "datastore_name"} | {"overlap": overlap}
-        if pipeline is not None:
-            made = Schedule.create(ws, name, find_published(ws, pipeline).id, experiment, **given)
-        else:
-            made = Schedule.create_for_pipeline_endpoint(ws, name, PipelineEndpoint.get(ws, name=endpoint).id, experiment, **given)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-    if as_json:
-        print_json(made.as_dict())
-    else:
-        print(made.id)
-        tell(f"Schedule {name} is active: {_when(made)}.{_unserved(ws)}")
 
 
 def list_all(
@@ -98,14 +53,10 @@ def list_all(
     elif not found:
         tell(f"There are no schedules in workspace {ws.name}. Schedule.create(), or batchmill schedules create, makes one.")
     else:
-        rows = []
-        for one in found:
-            number = counts.get(one.id, {})
-            last = next(iter(one.fires(1)), None)
-            told = "" if last is None else f"{last.outcome} ({last.reason})"
-            rows.append([one.id, one.name, one.status, _when(one), one.next_time, one.overlap, number.get("Missed", 0), told])
+        last = ScheduleFires(ws).last_of_each()
+        rows = [_row(one.kept, counts.get(one.id, {}).get("Missed", 0), last.get(one.id)) for one in found]
         print_table(["id", "name", "status", "fires", "next", "overlap", "missed", "last"], rows, right=(6,))
-        if note := _unserved(ws):
+        if note := unserved(ws):
             tell(note.strip())
 
 
@@ -133,7 +84,7 @@ def show(schedule: ScheduleArgument, workspace: WorkspaceOption = None, as_json:
             ("endpoint", found.pipeline_endpoint_id),
             ("experiment", found.experiment_name),
             ("parameters", found.pipeline_parameters),
-            ("fires", _when(found)),
+            ("fires", when(found.record)),
             ("path parameter", found.data_path_parameter_name),
             ("next", found.next_time),
             ("overlap", found.overlap),
@@ -143,7 +94,7 @@ def show(schedule: ScheduleArgument, workspace: WorkspaceOption = None, as_json:
     if last:
         print()
         _print_fires(last)
-    if note := _unserved(ws):
+    if note := unserved(ws):
         tell(note.strip())
 
 
@@ -171,7 +122,7 @@ def enable(schedule: ScheduleArgument, workspace: WorkspaceOption = None) -> Non
     ws = find_workspace(workspace)
     found = find_schedule(ws, schedule)
     found.enable()
-    tell(f"Schedule {found.name} ({found.id}) is active: {_when(found)}.{_unserved(ws)}")
+    tell(f"Schedule {found.name} ({found.id}) is active: {when(found.record)}.{unserved(ws)}")
 
 
 def disable(schedule: ScheduleArgument, workspace: WorkspaceOption = None) -> None:
@@ -193,18 +144,29 @@ def find_schedule(ws: Workspace, text: str) -> Schedule:
     """
     from batchmill.errors import UsageError
     from batchmill.pipeline.schedule import Schedule
+    from batchmill.pipeline.schedule_turn import schedule_rows
 
-    named = [one for one in Schedule.list(ws, active_only=False) if one.name == text]
+    named = [Schedule(ws, record) for record in schedule_rows(ws).list(name=text)]
     if len(named) > 1:
         raise UsageError(f"{len(named)} schedules are called '{text}'.", cure=f"Name one by its id: {', '.join(one.id for one in named)}.")
     return named[0] if named else Schedule.get(ws, text)
 
 
-def _when(schedule: Schedule) -> str:
-    record = schedule.record
+def when(record: ScheduleRecord) -> str:
+    """When a schedule fires, for people."""
     if record.rule is not None:
         return str(record.rule)
-    return f"files in {record.watched}, looked at every {schedule.polling_interval} min"
+    return f"files in {record.watched}, looked at every {record.polling_interval:g} min"
+
+
+def _row(record: ScheduleRecord, missed: int, last: Fire | None) -> list[object]:
+    from datetime import UTC, datetime
+
+    from batchmill.pipeline.schedule_due import upcoming
+
+    told = "" if last is None else f"{last.outcome} ({last.reason})"
+    coming = upcoming(record, datetime.now(UTC))
+    return [record.id, record.name, record.status, when(record), coming, record.overlap, missed, told]
 
 
 def _print_fires(last: list[Fire]) -> None:
@@ -218,7 +180,8 @@ def _why(fire: Fire) -> str:
     return f"{fire.reason} {fire.path}".strip()
 
 
-def _unserved(ws: Workspace) -> str:
+def unserved(ws: Workspace) -> str:
+    """A sentence behind others where nobody serves the workspace."""
     from batchmill.pipeline.serving import Serving
 
     if Serving(ws).living():

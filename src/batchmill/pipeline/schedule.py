@@ -169,6 +169,11 @@ class Schedule:
     # --- what it is ----------------------------------------------------------------------------------------------------------------
 
     @property
+    def kept(self) -> ScheduleRecord:
+        """What was kept of it when it was last looked at; asks no database."""
+        return self._last
+
+    @property
     def record(self) -> ScheduleRecord:
         """What is kept of it, now."""
         self._last = schedule_rows(self._workspace).get(self._last.id) or self._last
@@ -348,11 +353,10 @@ class Schedule:
         self.update(status=DISABLED, wait_for_provisioning=wait_for_provisioning)
 
     def as_dict(self) -> dict[str, Any]:
-        """For ``--json``."""
+        """For ``--json``, as it was when it was last looked at."""
         from dataclasses import asdict
 
-        upcoming_time = self.next_time
-        return asdict(self.record) | {"next_time": upcoming_time}
+        return asdict(self.kept) | {"next_time": upcoming(self.kept, datetime.now(UTC))}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Schedule) and self.id == other.id

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchmill.pipeline.recurrence import ScheduleRecurrence
+from batchmill.pipeline.recurrence import FIELDS, ScheduleRecurrence
 from batchmill.workspace.exceptions import UserErrorException
 
 if TYPE_CHECKING:
@@ -57,7 +58,25 @@ def _objects(workspace: Workspace, values: dict[str, Any]) -> dict[str, Any]:
 
     made: dict[str, Any] = {"datastore": None}
     if values["recurrence"] is not None:
-        made["recurrence"] = ScheduleRecurrence.from_dict(values["recurrence"])
+        made["recurrence"] = _recurrence(values["recurrence"])
     if values["datastore_name"] is not None:
         made["datastore"] = made["datastore_name"] = Datastore.get(workspace, values["datastore_name"])
     return made
+
+
+def _recurrence(values: Any) -> ScheduleRecurrence:
+    """Raises:
+    ValueError: it is no mapping of what a recurrence has.
+    """
+    known = (*FIELDS, "time_of_day")
+    if not isinstance(values, dict):
+        raise ValueError(f"The recurrence of a schedule is a mapping, {{frequency: Hour, interval: 1}}, and not {values!r}.")
+    unknown = [str(key) for key in values if key not in known]
+    if unknown:
+        raise ValueError(f"The recurrence of a schedule has the unknown key '{unknown[0]}'. Known are {', '.join(known)}.")
+    plain = dict(values)
+    if type(plain.get("start_time")) is date:  # a day alone
+        plain["start_time"] = plain["start_time"].isoformat()
+    if type(plain.get("time_of_day")) is int:  # YAML reads 10:50 as a number of the base 60
+        plain["time_of_day"] = "{}:{:02}".format(*divmod(plain["time_of_day"], 60))
+    return ScheduleRecurrence.from_dict(plain)
