@@ -209,8 +209,17 @@ class Names:
         from batchmill.parallel_run.run_identity import binding_changes
 
         found = list(binding_changes("model", bound.get("models", {}), lambda label: self._model(*_named_version(label))))
-        found += binding_changes("dataset", bound.get("asked", {}), self._asked)
+        asked = bound.get("asked", {})
+        found += list(binding_changes("dataset", asked, self._asked)) or self._asked_changes(asked)
         return [*found, *(f"model {label} is new" for label in self._bound["models"] if label not in bound.get("models", {}))]
+
+    def _asked_changes(self, asked: Mapping[str, Any]) -> list[str]:
+        """How datasets of the same names hold something else than when scripts asked for them."""
+        from batchmill.workspace.input_listing import changes_since_asked
+
+        now = {label: self._asked(label).definition for label in asked}
+        found = (changes_since_asked(self.workspace, asked[label]["name"], asked[label].get("files"), now[label]) for label in now)
+        return [text for text in found if text is not None]
 
     def _asked(self, label: str) -> Asset:
         from batchmill.workspace.dataset import asset_by_name
@@ -313,7 +322,10 @@ class Names:
         if named is None:
             bound = self._bound["asked"].get(_label(question["name"], question["version"]))
             if bound is None:
-                return datasets.told(asset_by_name(self.workspace, question["name"], question["version"]))
+                from batchmill.workspace.input_listing import hash_when_asked
+
+                asset = asset_by_name(self.workspace, question["name"], question["version"])
+                return datasets.told(asset) | {"files": hash_when_asked(self.workspace, asset.definition)}
             named = bound["id"]
         return datasets.told(datasets.by_id(named))
 
@@ -321,7 +333,7 @@ class Names:
         label = _label(question["name"], question["version"])
         if label in self._bound["asked"]:
             return False
-        entry = {name: answer[name] for name in ("id", "name", "version")}
+        entry = {name: answer[name] for name in ("id", "name", "version", "files")}
         self._bound["asked"] = {**self._bound["asked"], label: entry}
         return True
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import BatchmillError
-from batchmill.pipeline.input_listing import keep_listing, kept_listing, listing_changes, listing_of_place
-from batchmill.pipeline.step_identity import QUERY, Parts, key_of, parts_of
+from batchmill.pipeline.step_identity import Parts, key_of, parts_of
 from batchmill.pipeline.step_work import StepWork
 from batchmill.records import RunStatus
+from batchmill.workspace.input_listing import QUERY, changes_since_asked, keep_listing, kept_listing, listing_changes, listing_of_place
 from batchmill.workspace.registered_run import STEP_RUN
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def _against(ws: Workspace, run: RegisteredRun) -> Iterator[str]:
 
 
 def _names(ws: Workspace, bound: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """Names that the script asked for, and that stand for something else now: ``model v7 -> v8``."""
+    """Names that the script asked for and that stand for something else now (``model v7 -> v8``); datasets that hold something else."""
     from batchmill.workspace.dataset import asset_by_name
     from batchmill.workspace.model_lookup import resolve_model
 
@@ -139,6 +139,8 @@ def _names(ws: Workspace, bound: Mapping[str, Mapping[str, Any]]) -> Iterator[st
                 continue
             if asset.id != entry["id"]:
                 yield f"{who} v{entry['version']} -> v{asset.version}"
+            elif kind == "dataset" and (change := changes_since_asked(ws, name, entry.get("files"), asset.definition)) is not None:
+                yield change
 
 
 def _only_names(labels: Mapping[str, Any]) -> set[str]:

@@ -7,20 +7,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import BatchmillError
 from batchmill.pipeline.graph import PARALLEL_RUN, OutputPort, OutputSource, Reference, Value
-from batchmill.pipeline.input_listing import keep_listing, listing_of_dataset, listing_of_place
 from batchmill.pipeline.step_work import BoundInput, StepWork
+from batchmill.workspace.input_listing import QUERY, hash_of_dataset, keep_listing, listing_of_place
 
 if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
 
 NOT_RESULTS = ("process_count_per_node", "logging_level", "run_invocation_timeout", "run_max_try", "workers")
 """Settings of parallel runs that say how fast and how patiently, and change no row."""
-QUERY = "query"
 Parts = dict[str, Any]
 
 
@@ -77,12 +77,9 @@ def input_part(ws: Workspace, one: BoundInput) -> dict[str, Any]:
     if one.dataset_id is None:
         what["place"] = one.place
         return what | {"files": None if port.mode == "upload" else keep_listing(ws, listing_of_place(ws, one.place or ""))}
-    from batchmill.data.definition import Definition
-
     asset = ws.registry.by_id("dataset", one.dataset_id)
     definition = asset.definition if asset is not None else {}
-    files = listing_of_dataset(ws, Definition.from_dict(definition)) if definition else {}
-    return what | {"definition": _digest(definition), "files": QUERY if files is None else keep_listing(ws, files)}
+    return what | {"definition": _digest(definition), "files": hash_of_dataset(ws, definition)}
 
 
 def _output_part(port: OutputPort) -> dict[str, Any]:
@@ -141,8 +138,13 @@ def beside_of(work: StepWork) -> dict[str, Any]:
             **{f"AML_PARAMETER_{name}": str(_word(value, work)) for name, value in node.params.items()},
             **node.environment_variables,
         },
-        "beside": {f"side input '{name}'": _digest(input_part(work.workspace, one)) for name, one in side.items()},
+        "beside": {f"side input '{name}'": _side_part(work.workspace, one) for name, one in side.items()},
     }
+
+
+def _side_part(ws: Workspace, one: BoundInput) -> str:
+    part = input_part(ws, one)
+    return _digest(part | {"files": uuid.uuid4().hex} if part["files"] == QUERY else part)  # an answer is the same as no other
 
 
 def _digest(value: Mapping[str, Any] | str) -> str:

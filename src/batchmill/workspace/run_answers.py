@@ -245,8 +245,11 @@ class RunAnswers:
         label = _label(question["name"], question.get("version"))
         entry = self.bound["datasets"].get(label)
         if entry is None:
+            from batchmill.workspace.input_listing import hash_when_asked
+
             asset = named_dataset(self.workspace, question)
-            entry = self._bind("datasets", label, {"id": asset.id, "name": asset.name, "version": asset.version})
+            held = hash_when_asked(self.workspace, asset.definition)
+            entry = self._bind("datasets", label, {"id": asset.id, "name": asset.name, "version": asset.version, "files": held})
         return self.datasets.told(self.datasets.by_id(entry["id"]))
 
     def _datasets(self, question: Question) -> Answer:

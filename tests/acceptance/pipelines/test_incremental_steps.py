@@ -18,16 +18,32 @@ def run(mini_batch):
     return [os.path.basename(path) + " " + open(path).read() for path in mini_batch]
 """
 
+LABELED = """
+import os
+from azureml.core import Dataset, Run
+
+def init():
+    global labels
+    workspace = Run.get_context().experiment.workspace
+    folder = os.path.dirname(os.environ["RAN"])
+    paths = Dataset.get_by_name(workspace, "labels").download(os.path.join(folder, "labels"), overwrite=True)
+    labels = ",".join(open(path).read() for path in sorted(paths))
+
+def run(mini_batch):
+    return [os.path.basename(path) + " " + labels for path in mini_batch]
+"""
+
 
 class Scoring:
     """A pipeline of one step over two folders of a datastore; ``ran`` has what the script was given since the last look."""
 
     def __init__(self, ws: Any, folder: Path) -> None:
         self._ws = ws
+        self.scripts = folder / "scripts"
         self._log = folder / "ran.txt"
         self._downloads = folder / "downloads"
         self.store = ws.folder / "workspaceblobstore"
-        write(folder / "scripts", {"score.py": SCORE})
+        write(self.scripts, {"score.py": SCORE})
 
     def submit(self, *folders: str, regenerate: bool = False, **more: Any) -> Any:
         from azureml.core import Dataset, Environment, Experiment
@@ -81,14 +97,33 @@ def scoring(ws: Any, tmp_path: Path) -> Scoring:
     return made
 
 
-def test_a_file_is_added_and_one_mini_batch_runs(scoring: Scoring, project_reasons: Any) -> None:
+@pytest.fixture
+def mini_batches_told(ws: Any) -> Any:
+    """What the parallel run of a pipeline run has written down of its reuse."""
+    from batchmill.parallel_run.ledger import Ledger
+    from batchmill.parallel_run.reuse_note import reuse_lines
+    from batchmill.parallel_run.run_folder import RunFolder, runs_folder
+
+    def told(run: Any) -> tuple[str, ...]:
+        step = ws.registry.run(run.find_step_run("score")[0].id)
+        name = (Path(step.folder) / "parallel_run").read_text().strip()
+        ledger = Ledger(RunFolder(runs_folder() / name).ledger)
+        try:
+            return reuse_lines(ledger)
+        finally:
+            ledger.close()
+
+    return told
+
+
+def test_a_file_is_added_and_one_mini_batch_runs(scoring: Scoring, mini_batches_told: Any) -> None:
     first = scoring.submit("images", reuse="mini_batch")
     assert scoring.ran == ["00 01", "02 03", "04 05"]
     write(scoring.store / "images", {"99": "image 99"})
     again = scoring.submit("images", reuse="mini_batch")
     assert scoring.ran == ["99"]
     assert scoring.reason(again) == "runs again: input 'images': 1 file new"
-    told = project_reasons(again)
+    told = mini_batches_told(again)
     assert told[0].startswith("Reused 3 of 4 mini-batches of run ")
     assert told[0].endswith(": same script, arguments, environment.")
     assert told[1] == "The others run: 1 new."
@@ -124,20 +159,18 @@ def test_every_row_is_as_in_a_full_run_after_many_changes(scoring: Scoring) -> N
     assert scoring.rows(back) == b"00 image 0\n01 image 1\n02 image 2\n03 changed\n04 image 4\n"
 
 
-@pytest.fixture
-def project_reasons(ws: Any) -> Any:
-    """What the parallel run of a pipeline run has written down of its reuse."""
-    from batchmill.parallel_run.ledger import Ledger
-    from batchmill.parallel_run.reuse_note import reuse_lines
-    from batchmill.parallel_run.run_folder import RunFolder, runs_folder
+def test_what_a_dataset_holds_that_the_script_asks_for_counts(scoring: Scoring, ws: Any, mini_batches_told: Any) -> None:
+    from azureml.core import Dataset
 
-    def told(run: Any) -> tuple[str, ...]:
-        step = ws.registry.run(run.find_step_run("score")[0].id)
-        name = (Path(step.folder) / "parallel_run").read_text().strip()
-        ledger = Ledger(RunFolder(runs_folder() / name).ledger)
-        try:
-            return reuse_lines(ledger)
-        finally:
-            ledger.close()
-
-    return told
+    write(scoring.scripts, {"score.py": LABELED})
+    write(scoring.store / "labels", {"one": "1"})
+    Dataset.File.from_files((ws.get_default_datastore(), "labels")).register(ws, "labels")
+    scoring.submit("images", reuse="mini_batch")
+    write(scoring.store / "images", {"99": "image 99"})
+    again = scoring.submit("images", reuse="mini_batch")
+    assert mini_batches_told(again)[0].startswith("Reused 3 of 4 mini-batches of run ")
+    write(scoring.store / "labels", {"two": "2"})
+    changed = scoring.submit("images", reuse="mini_batch")
+    assert scoring.reason(changed) == "runs again: dataset labels: 1 file new"
+    assert mini_batches_told(changed) == ("Runs all again: dataset labels: 1 file new.",)
+    assert scoring.rows(changed).splitlines()[-1] == b"99 1,2"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,27 @@ def test_never_across_workspaces(ws: Workspace, tmp_path: Path) -> None:
     carried_out(ws, [node(ws, tmp_path, "one", "print('x')")])
     other = Workspace.create("other", show_output=False)
     assert told(carried_out(other, [node(other, tmp_path, "one", "print('x')")])["one"]).startswith("runs: no earlier run")
+
+
+READS_BY_NAME = """
+from azureml.core import Dataset, Run
+print(len(Dataset.get_by_name(Run.get_context().experiment.workspace, "labels").to_path()))
+"""
+
+
+def test_what_an_asked_dataset_holds_counts(ws: Workspace, tmp_path: Path) -> None:
+    store = ws.folder / "workspaceblobstore" / "labels"
+    store.mkdir(parents=True)
+    (store / "a").write_text("a")
+    Dataset.File.from_files((ws.get_default_datastore(), "labels")).register(ws, "labels")
+    one = node(ws, tmp_path, "one", READS_BY_NAME)
+    carried_out(ws, [one])
+    assert told(carried_out(ws, [one])["one"]) == "reused: same script, environment"
+    (store / "a").write_text("another")
+    (store / "b").write_text("b")
+    assert told(carried_out(ws, [one])["one"]) == "runs again: dataset labels: 1 file changed, 1 new"
+    assert told(carried_out(ws, [one])["one"]) == "reused: same script, environment"
+    shutil.rmtree(store)
+    store.mkdir()
+    (store / "c").write_text("c")
+    assert told(carried_out(ws, [one])["one"]) == "runs again: dataset labels: 1 file new, 2 gone"

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
 
 FOLDER = "listings"
+QUERY, UNKNOWN = "query", "unknown"
+"""In place of the hash of a listing: the answer of a query may be another each time; what is there could not be found out."""
 MOST_KEPT = 100_000
 """Of more files only the hash is known later, not which of them changed."""
 Files = dict[str, list[Any]]
@@ -46,6 +48,43 @@ def listing_of_dataset(ws: Workspace, definition: Definition) -> Files | None:
         return dict(_files(open_definition(physical_definition(definition, ws)), based=True))
     except InputError:
         return {}
+
+
+def hash_of_dataset(ws: Workspace, definition: Mapping[str, Any]) -> str:
+    """The hash of what a dataset holds now, whose listing is kept; or `QUERY`.
+
+    ``definition``: as in the registry. Raises what `listing_of_dataset` does.
+    """
+    from batchmill.data.definition import Definition
+
+    files = listing_of_dataset(ws, Definition.from_dict(dict(definition))) if definition else {}
+    return QUERY if files is None else keep_listing(ws, files)
+
+
+def hash_when_asked(ws: Workspace, definition: Mapping[str, Any]) -> str:
+    """What a dataset holds when a script asks for it by name: as `hash_of_dataset`, or `UNKNOWN`. Never raises: the script goes on."""
+    from batchmill.errors import BatchmillError
+
+    try:
+        return hash_of_dataset(ws, definition)
+    except BatchmillError:
+        return UNKNOWN
+
+
+def changes_since_asked(ws: Workspace, name: str, before: str | None, definition: Mapping[str, Any]) -> str | None:
+    """How a dataset that a script asked for by name differs from what it held then, in words; None where it holds the same.
+
+    ``before``: what `hash_when_asked` said.
+    """
+    now = hash_when_asked(ws, definition)
+    if now == QUERY:
+        return f"dataset {name} is a query, whose answer may be another each time"
+    if UNKNOWN in (now, before) or before is None:
+        return f"what dataset {name} held could not be found out"
+    if now == before:
+        return None
+    old, new = kept_listing(ws, before), kept_listing(ws, now)
+    return f"dataset {name}: {listing_changes(old, new) if old is not None and new is not None else 'its files changed'}"
 
 
 def _files(inputs: Iterable[Input], *, based: bool) -> Iterator[tuple[str, list[Any]]]:
