@@ -71,6 +71,10 @@ ENDS = {
     "signal": ("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)", "was killed by SIGSEGV."),
     "reads": ("input()", "ended with exit code 1: EOFError: EOF when reading a line"),
     "windows": ("import sys\r\nif True:\r\n    sys.exit('there')\r\n", "ended with exit code 1: there"),
+    "secret": (
+        "import sys; sys.exit('cannot open https://me:hush@host/a?sv=1&sig=hush')",
+        "ended with exit code 1: cannot open https://***@host/a?sv=1&sig=***",
+    ),
     "bytes": ("import sys; sys.exit('no text: \\udcff')", "ended with exit code 1: no text: \\udcff"),
 }
 

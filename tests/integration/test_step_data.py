@@ -248,6 +248,18 @@ def test_a_failed_step_leaves_nothing_in_a_bucket(ws: Workspace, bucket: Any, tm
     assert list(bucket.files(f"azureml/{step.id}")) == []
 
 
+@pytest.mark.parametrize(("code", "kept"), [(0, False), (1, True)])
+def test_copies_of_inputs_and_outputs_are_kept_of_a_failed_step(ws: Workspace, tmp_path: Path, code: int, kept: bool) -> None:
+    text = "import os, sys; open(os.path.join(sys.argv[1], 'b'), 'w').close(); sys.exit(int(sys.argv[2]))"
+    copied = InputPort("copied", _dataset(ws, "images"), "download")
+    out = OutputPort("out", STORE, mode="upload", exists=True)
+    one = node(ws, tmp_path, "one", text, [Reference("output", "out"), code], inputs=(copied,), outputs=(out,))
+    step = _step(ws, [one], "one", "Failed" if kept else "Completed")
+    assert Path(step.folder, "inputs", "copied").exists() is kept
+    assert Path(step.folder, "outputs", "out", "b").exists() is kept
+    assert (ws.folder / STORE / "azureml" / step.id / "out" / "b").exists() is not kept
+
+
 def test_logs_lie_in_the_default_datastore(ws: Workspace, bucket: Any, tmp_path: Path) -> None:
     ws.set_default_datastore("bucket")
     step = _step(ws, [node(ws, tmp_path, "prints", "print('hello')")], "prints")

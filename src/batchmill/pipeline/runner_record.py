@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from batchmill.errors import RegistryError
+from batchmill.workspace.url_credentials import hide_credentials
 
 if TYPE_CHECKING:
     from batchmill.workspace.registered_run import NewRun, RegisteredRun
@@ -31,7 +32,7 @@ class RunnerLog:
         """Add a line, or several; what cannot be written, on a full disk say, holds nobody up."""
         moment = datetime.now(UTC).isoformat(timespec="milliseconds")
         with suppress(OSError), self._lock, self._path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{moment} {text}\n")
+            file.write(f"{moment} {hide_credentials(text)}\n")
 
 
 class RunnerRecord:
@@ -53,7 +54,9 @@ class RunnerRecord:
         return self.patiently(lambda: self._registry.add_runs(new))
 
     def change(self, id: str, **changes: Any) -> RegisteredRun | None:
-        """As `Registry.change_run`."""
+        """As `Registry.change_run`; an error is shown to everybody, whatever a script or a library put into it."""
+        if changes.get("error") is not None:
+            changes["error"] = hide_credentials(changes["error"])
         return self.patiently(lambda: self._registry.change_run(id, **changes))
 
     def patiently(self, ask: Callable[[], T]) -> T:

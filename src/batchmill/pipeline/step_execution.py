@@ -34,6 +34,8 @@ ENDED = "ended.json"
 """How the work of an attempt ended, in the folder of the step run: who takes the run up only has to bring it to its places."""
 LOCAL = (None, "local")
 OUTPUTS = "outputs"
+COPIES = (INPUTS, OUTPUTS, "asked")
+"""In the folder of the step run: what was brought here for its script, and what has been brought away from here."""
 STATES = {RunStatus.COMPLETED: StepState.COMPLETED, RunStatus.FAILED: StepState.FAILED, RunStatus.CANCELED: StepState.CANCELED}
 
 
@@ -246,6 +248,9 @@ class StepExecution:
         self._run.record.change(self._row.id, status=outcome.status, error=outcome.error, details=details)
         with suppress(OSError):
             (self._step.folder / ENDED).unlink(missing_ok=True)
+            if outcome.status is RunStatus.COMPLETED and self._node.kind != PARALLEL_RUN:
+                for name in COPIES:  # of a step that failed they are kept, to be looked at
+                    empty(self._step.folder / name)
         self._say(f"{outcome.status}{': ' + outcome.error if outcome.error else ''}")
 
     def _keep_files(self) -> None:
