@@ -146,3 +146,9 @@ def test_what_a_script_leaves_in_outputs_belongs_to_its_run(ws: Any, tmp_path: P
     of_steps[0].download_files(prefix="outputs", output_directory=str(tmp_path / "all"))
     assert (tmp_path / "all" / "outputs" / "deep" / "one.txt").exists()
     assert of_steps[0].register_model("trained", model_path="outputs/model.pkl").version == 1
+
+    again = Experiment(ws, "train").submit(Pipeline(ws, [leaves]))
+    assert again.wait_for_completion(show_output=False) == "Finished"
+    (reused,) = again.find_step_run("leaves.py")
+    assert reused.properties["azureml.reusedrunid"] == of_steps[0].id
+    assert "outputs/deep/one.txt" in reused.get_file_names()
