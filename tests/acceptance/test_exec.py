@@ -117,6 +117,16 @@ def test_nothing_runs_where_something_is_not_python(project: Project) -> None:
     assert ended.stderr == "Error: Block 3 of page.md (line 22) is not Python: invalid syntax (line 22). Nothing was executed.\n"
 
 
+@pytest.mark.parametrize("line", ["return 1", "await f()", "break", "def f():\n    x = 1\n    global x"])
+def test_nothing_runs_where_only_the_compiler_sees_it(project: Project, line: str) -> None:
+    project.write({"page.md": f"```python\nprint('ran')\n```\n\n```python\n{line}\n```\n", "pre.py": "print('prelude')\n"})
+    ended = project.batchmill("exec", "page.md", "--prelude", "pre.py")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("Error: Block 2 of page.md (line 6) is not Python: ")
+    assert ended.stderr.endswith(". Nothing was executed.\n")
+    assert ended.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(("words", "says"), [(("gone.md",), "There is no document gone.md."), ((), "Missing argument 'FILE'")])
 def test_wrong_usage(project: Project, words: tuple[str, ...], says: str) -> None:
     ended = project.batchmill("exec", *words)
@@ -168,6 +178,13 @@ def test_notebooks(project: Project) -> None:
     assert first == "Cell 1 of n.ipynb: '!pip install x' was skipped; what is installed stays as it is."
     assert f'  File "{project.folder / "n.ipynb"}, cell 4", line 2, in f\n    1 / 0\n' in ended.stderr
     assert ended.stderr.endswith("Error: Cell 5 of n.ipynb, in Cell 4 of n.ipynb line 2 failed: ZeroDivisionError: division by zero.\n")
+
+
+def test_what_a_notebook_says_over_several_lines_and_does_not_show(project: Project) -> None:
+    project.write({"n.ipynb": notebook("!pip install \\\n    one \\\n    two\nprint(1 / 1)\n3", "4;", "5")})
+    ended = project.batchmill("exec", "n.ipynb")
+    assert (ended.returncode, ended.stdout) == (0, "1.0\n3\n5\n")
+    assert ended.stderr == "Cell 1 of n.ipynb: '!pip install one two' was skipped; what is installed stays as it is.\n"
 
 
 def test_future_imports_hold_for_later_blocks(project: Project) -> None:

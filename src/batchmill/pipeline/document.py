@@ -45,16 +45,20 @@ class Block:
         try:
             tree = ast.parse(code, self.file)
         except SyntaxError as error:
-            line = f" (line {self.line + error.lineno - 1})" if error.lineno else ""
-            raise DocumentError(f"{self.where} is not Python: {error.msg}{line}.", cure="Nothing was executed.") from None
+            raise not_python(self.where, error.msg, self.line + error.lineno - 1 if error.lineno else None) from None
         except ValueError as error:
-            raise DocumentError(f"{self.where} is not Python: {error}.", cure="Nothing was executed.") from None
+            raise not_python(self.where, str(error)) from None
         for node in ast.walk(tree):
             if isinstance(node, (ast.expr, ast.stmt, ast.excepthandler, ast.arg, ast.keyword, ast.alias)):
                 node.col_offset += self.indent
                 if node.end_col_offset is not None:
                     node.end_col_offset += self.indent
         return ast.increment_lineno(tree, self.line - 1)
+
+
+def not_python(where: str, why: str, line: int | None = None) -> DocumentError:
+    """The error for a block that Python refuses, before anything is executed; ``line`` is one of the document."""
+    return DocumentError(f"{where} is not Python: {why}{f' (line {line})' if line else ''}.", cure="Nothing was executed.")
 
 
 @dataclass(frozen=True, slots=True)

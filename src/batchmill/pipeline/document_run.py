@@ -12,13 +12,14 @@ import select
 import sys
 import traceback
 import types
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from batchmill.errors import BatchmillError, DocumentError, DocumentFailedError
-from batchmill.pipeline.document import Block, Document
+from batchmill.pipeline.document import Block, Document, not_python
 from batchmill.pipeline.entry_script_block import NAMER, EntryScriptBlocks, Naming, entry_script_blocks, name_calls, script_path
 from batchmill.pipeline.mirrored_url import mirrored_urls
 from batchmill.pipeline.written_script import write_script
@@ -54,6 +55,8 @@ class DocumentRun:
         self._blocks = {id(each): [(block, block.parse(tell)) for block in each.blocks] for each in (*preludes, document)}
         own = self._blocks[id(document)]
         self.scripts = entry_script_blocks(own) if document.kind != "script" else EntryScriptBlocks()
+        for each in (*preludes, document):
+            self._check(each)
         self._flags = 0
 
     def run(self) -> None:
@@ -77,6 +80,18 @@ class DocumentRun:
                     if document is not self._document or block.number not in self.scripts:
                         self._execute(document, block, tree, main)
 
+    def _check(self, document: Document) -> None:
+        """What only the compiler refuses (a ``return`` outside of a function) is refused before anything is executed, too."""
+        self._flags = 0
+        for block, tree in self._blocks[id(document)]:
+            try:
+                with warnings.catch_warnings(action="ignore"):  # those of the code come when it is executed
+                    code = compile(tree, block.file, "exec", self._flags, dont_inherit=True)
+            except SyntaxError as error:
+                raise not_python(block.where, error.msg, error.lineno) from None
+            if document is not self._document or block.number not in self.scripts:
+                self._flags |= code.co_flags & FUTURES
+
     def _execute(self, document: Document, block: Block, tree: ast.Module, main: types.ModuleType) -> None:
         namings = [naming for naming in self.scripts.written.values() if naming.block == block.number] if document is self._document else []
         if namings:
@@ -93,8 +108,9 @@ class DocumentRun:
             main.__dict__.pop(NAMER, None)
 
     def _compiled(self, tree: ast.Module, block: Block, *, shows: bool) -> Iterator[types.CodeType]:
-        """The code of a block; a notebook shows the value of an expression at the end of a cell."""
-        last = tree.body.pop() if shows and tree.body and isinstance(tree.body[-1], ast.Expr) else None
+        """The code of a block; a notebook shows the value of an expression at the end of a cell, unless a semicolon follows."""
+        shown = shows and tree.body and isinstance(tree.body[-1], ast.Expr) and not block.code.rstrip().endswith(";")
+        last = tree.body.pop() if shown else None
         code = compile(tree, block.file, "exec", self._flags, dont_inherit=True)
         self._flags |= code.co_flags & FUTURES
         yield code

@@ -40,8 +40,11 @@ def without_magics(code: str, where: str, tell: Tell) -> str:
         magic = MAGIC.match(lines[at]) if at is not None and at < len(lines) else None
         if at is None or magic is None:
             return "\n".join(lines)
-        _line(magic, where, tell)
-        lines[at] = f"{magic['indent']}pass"
+        end = at
+        while lines[end].endswith("\\") and end + 1 < len(lines):  # it goes on in the next line
+            end += 1
+        _line(magic["sign"], " ".join([magic["rest"], *lines[at + 1 : end + 1]]), where, tell)
+        lines[at : end + 1] = [f"{magic['indent']}pass", *[""] * (end - at)]
 
 
 def _refused(code: str) -> int | None:
@@ -55,15 +58,15 @@ def _refused(code: str) -> int | None:
     return None
 
 
-def _line(magic: re.Match[str], where: str, tell: Tell) -> None:
-    text = magic["rest"].strip()
+def _line(sign: str, rest: str, where: str, tell: Tell) -> None:
+    text = " ".join(rest.replace("\\ ", " ").split())
     name = re.split(r"\W", text, maxsplit=1)[0]
     if INSTALLS.match(text):
-        tell(f"{where}: '{magic['sign']}{text}' was skipped; what is installed stays as it is.")
-    elif magic["sign"] == "%" and name in SHOWS_ONLY:
+        tell(f"{where}: '{sign}{text}' was skipped; what is installed stays as it is.")
+    elif sign == "%" and name in SHOWS_ONLY:
         tell(f"{where}: '%{text}' was skipped; it only concerns what IPython shows.")
     else:
-        raise _unknown(magic["sign"] + text, where)
+        raise _unknown(sign + text, where)
 
 
 def _cell(name: str, rest: str, body: str, where: str, tell: Tell) -> str:
