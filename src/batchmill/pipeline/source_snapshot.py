@@ -6,6 +6,8 @@ import hashlib
 import os
 import shutil
 import tempfile
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 FOLDER = "snapshots"
 EXECUTABLE = 0o111
+NEW, OLD = ".new-", 24 * 3600.0
+"""How copies that are being made are called, and after how many seconds nobody makes them any more."""
 
 
 def keep_snapshot(workspace: Workspace, source: Path, script: str | None = None) -> str:
@@ -34,7 +38,8 @@ def keep_snapshot(workspace: Workspace, source: Path, script: str | None = None)
         raise SnapshotError(f"The source folder '{source}' does not exist.", cure="Nothing was started.")
     kept = Path(workspace.folder, FOLDER)
     kept.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".new-", dir=kept) as scratch:
+    _remove_old(kept)
+    with tempfile.TemporaryDirectory(prefix=NEW, dir=kept) as scratch:
         copy = Path(scratch, "copy")
         copy.mkdir()
         files = copy_source(source, None if script is None else source / script, copy, _local_places(workspace))
@@ -69,6 +74,14 @@ def snapshot_folder(workspace: Workspace, digest: str) -> Path:
 def copy_snapshot(workspace: Workspace, digest: str, target: Path) -> Path:
     """A working copy of a snapshot, at a place that does not exist yet."""
     return Path(shutil.copytree(snapshot_folder(workspace, digest), target))
+
+
+def _remove_old(kept: Path) -> None:
+    """Copies whose process was killed."""
+    for path in kept.glob(f"{NEW}*"):
+        with suppress(OSError):  # it has gone meanwhile
+            if time.time() - path.stat().st_mtime > OLD:
+                shutil.rmtree(path)
 
 
 def _local_places(workspace: Workspace) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -31,6 +32,13 @@ def test_the_same_content_is_the_same_snapshot(ws: Workspace, tmp_path: Path) ->
     assert keep_snapshot(ws, write(tmp_path / "three", b__py="1")) != one
     assert names(snapshot_folder(ws, one)) == ["a.py"]
     assert not [path for path in Path(ws.folder, "snapshots").iterdir() if path.name.startswith(".")]
+
+
+def test_what_a_killed_process_has_left_is_removed_later(ws: Workspace, tmp_path: Path) -> None:
+    left, new = (write(Path(ws.folder, "snapshots", name), a__py="1") for name in (".new-left", ".new-being-made"))
+    os.utime(left, (0, 0))
+    keep_snapshot(ws, write(tmp_path / "one", a__py="1"))
+    assert (left.exists(), new.exists()) == (False, True)
 
 
 def test_what_is_ignored_is_no_part_of_it_but_the_script_is(ws: Workspace, tmp_path: Path) -> None:
