@@ -75,7 +75,9 @@ def _texts(value: Any, _: Any) -> list[str] | None:
 
 
 def _pairs(value: Any, _: Any) -> dict[str, str] | None:
-    return dict(value) if type(value) is dict and all(map(_is_text, [*value, *value.values()])) else None
+    if type(value) is not dict or not all(map(_is_text, value)):
+        return None
+    return dict(value) if all(text == "" or _is_text(text) for text in value.values()) else None
 
 
 _CHECKS: dict[str, Callable[[Any, Any], Any]] = {
