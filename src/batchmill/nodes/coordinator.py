@@ -37,7 +37,7 @@ from batchmill.parallel_run.output import OrderedOutput
 from batchmill.parallel_run.plan import check_output_outside, make_plan
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder, find_run
-from batchmill.parallel_run.run_identity import COMPLETE, installed, source_list
+from batchmill.parallel_run.run_identity import COMPLETE, installed, installed_in, source_list
 from batchmill.parallel_run.scheduler import COORDINATOR_DIED, Instruction, Policy, Scheduler
 from batchmill.parallel_run.snapshot import take_snapshot
 from batchmill.parallel_run.target import target_of
@@ -225,9 +225,12 @@ class Coordinator:
         warnings = found.warnings if found is not None and self.epoch == 1 else []
         for text in warnings:
             self.progress.announce(text)
+        packages = {}
+        if found is not None and found.description.get("policy") == "user_managed":
+            packages = {"installed_there": installed_in(found.python)}
         with self.ledger.transaction():
             if found is not None:
-                self.ledger.put(interpreter=found.python)
+                self.ledger.put(interpreter=found.python, **packages)
             for text in warnings:
                 self.ledger.add_warning(text)
 

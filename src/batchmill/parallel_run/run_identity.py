@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -13,7 +14,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import BatchmillError
+from batchmill.errors import BatchmillError, EnvironmentBuildError
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.run_folder import RunFolder
 
@@ -27,34 +28,56 @@ COMPARED = ("append_row_dataframe_header", "partition_keys", "environments")
 COMPLETE = ".complete"
 """In a snapshot: the list of its files, written when they are there."""
 BUFFER = 1 << 20
+QUESTION = "import sys, json; print(json.dumps([sys.implementation.name, list(sys.version_info[:3]), sys.path]))"
+ANSWER_SECONDS = 60
 
 
 def installed() -> str:
     """The interpreter and the packages that it finds, with their versions, as JSON; a millisecond, the second time nothing."""
-    return _listed(tuple(sorted(_stamped({path for path in sys.path if path.endswith("-packages")}))))
+    return _listed(_python(sys.implementation.name, sys.version_info[:3]), tuple(sorted(_stamped(sys.path))))
 
 
-def _stamped(folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-    """Folders with the time of the last change in each."""
-    for folder in folders:
+def installed_in(python: str) -> str:
+    """The same of another interpreter, which is asked.
+
+    Raises:
+        EnvironmentBuildError: it does not answer.
+    """
+    if python == sys.executable:
+        return installed()
+    try:
+        ended = subprocess.run([python, "-c", QUESTION], capture_output=True, text=True, timeout=ANSWER_SECONDS, check=True)
+        name, version, path = json.loads(ended.stdout.splitlines()[-1])
+    except (OSError, ValueError, IndexError, subprocess.SubprocessError):
+        raise EnvironmentBuildError(f"The interpreter {python} does not say which packages it finds.") from None
+    return _listed(_python(name, version), tuple(sorted(_stamped(path))))
+
+
+def _python(name: str, version: Iterable[int]) -> str:
+    return f"{name} {'.'.join(map(str, version))}"
+
+
+def _stamped(path: Iterable[str]) -> Iterator[tuple[str, int]]:
+    """Folders of packages with the time of the last change in each."""
+    for folder in {one for one in path if one.endswith("-packages")}:
         with suppress(OSError):
             yield folder, os.stat(folder).st_mtime_ns
 
 
-@lru_cache(maxsize=1)
-def _listed(folders: tuple[tuple[str, int], ...]) -> str:
+@lru_cache(maxsize=8)
+def _listed(python: str, folders: tuple[tuple[str, int], ...]) -> str:
     found: set[str] = set()
     for folder, _ in folders:
         with suppress(OSError):
             found |= {name.removesuffix(".dist-info") for name in os.listdir(folder) if name.endswith(".dist-info")}
-    version = ".".join(map(str, sys.version_info[:3]))
-    return json.dumps({"python": f"{sys.implementation.name} {version}", "packages": sorted(found)})
+    return json.dumps({"python": python, "packages": sorted(found)})
 
 
 @dataclass(frozen=True, slots=True)
 class RunIdentity:
     """``script`` is relative to the snapshot of the source. ``bound``: the names of the workspace with what they stood for, ``python``: the
-    interpreter of an environment, ``installed``: see there; ``beside``: what else whoever made the run says its results depend on."""
+    interpreter of an environment, ``installed``: see there, and ``there``: the same of an interpreter of the user's own; ``beside``: what
+    else whoever made the run says its results depend on."""
 
     script: str
     source: Path
@@ -64,6 +87,7 @@ class RunIdentity:
     bound: Mapping[str, Any]
     python: str | None
     installed: str | None
+    there: str | None
     beside: Mapping[str, str]
 
     @classmethod
@@ -81,6 +105,7 @@ class RunIdentity:
             bound=json.loads(ledger.meta("names") or "{}"),
             python=ledger.meta("interpreter"),
             installed=ledger.meta("installed"),
+            there=ledger.meta("installed_there"),
             beside=given.get("beside", {}),
         )
 
@@ -194,12 +219,15 @@ def _environment(old: RunIdentity, new: RunIdentity) -> Iterator[str]:
     if old.python != new.python:
         yield f"interpreter {old.python} -> {new.python}"
         return
+    before_there, now_there = old.installed, new.installed
     if new.python is not None and new.python != sys.executable:
-        return  # what it holds is settled by the environment
-    if old.installed is None or new.installed is None:
+        before_there, now_there = old.there, new.there
+        if before_there is None and now_there is None:
+            return  # what it holds is settled by the environment
+    if before_there is None or now_there is None:
         yield "which packages were installed is not known"
         return
-    yield from package_changes(json.loads(old.installed), json.loads(new.installed))
+    yield from package_changes(json.loads(before_there), json.loads(now_there))
 
 
 def _label(bound: Mapping[str, Any] | None) -> str:

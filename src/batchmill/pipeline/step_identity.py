@@ -9,6 +9,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import BatchmillError
@@ -75,7 +76,9 @@ def input_part(ws: Workspace, one: BoundInput) -> dict[str, Any]:
         what |= {"type": port.source.type, "read": port.source.read}
         return what | {"files": keep_listing(ws, listing_of_place(ws, one.place or ""))}
     if one.dataset_id is None:
-        what["place"] = one.place
+        from batchmill.workspace.sources import physical
+
+        what |= {"place": one.place, "on": _digest(physical(one.place or "", ws))}  # its datastore may lead elsewhere now
         return what | {"files": None if port.mode == "upload" else keep_listing(ws, listing_of_place(ws, one.place or ""))}
     asset = ws.registry.by_id("dataset", one.dataset_id)
     definition = asset.definition if asset is not None else {}
@@ -88,13 +91,14 @@ def _output_part(port: OutputPort) -> dict[str, Any]:
 
 
 def _environment(work: StepWork) -> dict[str, Any]:
-    from batchmill.parallel_run.run_identity import installed
+    from batchmill.parallel_run.run_identity import installed, installed_in
 
     if work.node.environment is None:
         return {"name": None, "installed": installed()}
     from batchmill.pipeline.source_snapshot import snapshot_folder
     from batchmill.workspace.environment import Environment
     from batchmill.workspace.environment_policy import environment_policy
+    from batchmill.workspace.environment_preparation import own_interpreter
     from batchmill.workspace.environment_recipe import recipe_of
 
     values, ws = dict(work.node.environment), work.workspace
@@ -103,7 +107,7 @@ def _environment(work: StepWork) -> dict[str, Any]:
     folder = None if work.node.snapshot is None else snapshot_folder(ws, work.node.snapshot)
     recipe = recipe_of(environment, folder)
     if environment.python.user_managed_dependencies:
-        return told
+        return told | {"installed": installed_in(own_interpreter(environment.python.interpreter_path, recipe, folder or Path.cwd()))}
     policy = environment_policy(None, ws, environment, recipe)
     return told | {"policy": policy, "installed" if policy == "current" else "recipe": installed() if policy == "current" else recipe.key}
 

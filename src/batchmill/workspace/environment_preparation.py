@@ -138,7 +138,7 @@ def _current(environment: Environment, recipe: Recipe, needs_tables: bool) -> In
 def _user_managed(environment: Environment, recipe: Recipe, warnings: list[str], needs_tables: bool, folder: Path) -> Interpreter:
     from batchmill.workspace.interpreter_check import check_interpreter
 
-    python = _own_interpreter(environment.python.interpreter_path, recipe, folder)
+    python = own_interpreter(environment.python.interpreter_path, recipe, folder)
     checked = check_interpreter(python, recipe.who, plain=True)
     missing = [name for name in TABLES if name not in checked.tables] if needs_tables else []
     if missing:
@@ -150,7 +150,7 @@ def _user_managed(environment: Environment, recipe: Recipe, warnings: list[str],
     return Interpreter(python, dict(environment.environment_variables), warnings, description)
 
 
-def _own_interpreter(text: str, recipe: Recipe, folder: Path) -> str:
+def own_interpreter(text: str, recipe: Recipe, folder: Path) -> str:
     """A path, meant from ``folder``; or a name, looked up beside the interpreter that runs Batchmill, then on PATH."""
     if os.sep in text or text.startswith("~"):
         path = folder / Path(text).expanduser()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,7 @@ class Scoring:
         self.store = ws.folder / "workspaceblobstore"
         write(self.scripts, {"score.py": SCORE})
 
-    def submit(self, *folders: str, regenerate: bool = False, **more: Any) -> Any:
+    def submit(self, *folders: str, regenerate: bool = False, python: Path | None = None, **more: Any) -> Any:
         from azureml.core import Dataset, Environment, Experiment
         from azureml.pipeline.core import Pipeline, PipelineData
         from azureml.pipeline.steps import ParallelRunConfig, ParallelRunStep
@@ -54,6 +56,9 @@ class Scoring:
         datastore = self._ws.get_default_datastore()
         environment = Environment("scoring")
         environment.environment_variables = {"RAN": str(self._log)}
+        if python is not None:
+            environment.python.user_managed_dependencies = True
+            environment.python.interpreter_path = str(python)
         config = ParallelRunConfig(
             source_directory="scripts",
             entry_script="score.py",
@@ -157,6 +162,20 @@ def test_every_row_is_as_in_a_full_run_after_many_changes(scoring: Scoring) -> N
     (images / "000").unlink()
     back = scoring.submit("images", reuse="mini_batch")
     assert scoring.rows(back) == b"00 image 0\n01 image 1\n02 image 2\n03 changed\n04 image 4\n"
+
+
+def test_packages_of_an_interpreter_of_one_s_own_count(scoring: Scoring, tmp_path: Path, mini_batches_told: Any) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "own")], check=True)
+    python = tmp_path / "own" / "bin" / "python"
+    scoring.submit("images", python=python, reuse="mini_batch")
+    write(scoring.store / "images", {"99": "image 99"})
+    again = scoring.submit("images", python=python, reuse="mini_batch")
+    assert mini_batches_told(again)[0].startswith("Reused 3 of 4 mini-batches of run ")
+    (packages,) = (tmp_path / "own" / "lib").glob("python*/site-packages")
+    (packages / "made_up-1.9.dist-info").mkdir()
+    changed = scoring.submit("images", python=python, reuse="mini_batch")
+    assert scoring.reason(changed) == "runs again: package made_up none -> 1.9"
+    assert mini_batches_told(changed) == ("Runs all again: package made_up none -> 1.9.",)
 
 
 def test_what_a_dataset_holds_that_the_script_asks_for_counts(scoring: Scoring, ws: Any, mini_batches_told: Any) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 from batchmill.pipeline.graph import DatasetSource, InputPort, Node, Parameter, PathSource, Reference
 from batchmill.pipeline.reuse import NODE_ID, PIPELINE_ID, RUN_ID
 from batchmill.workspace.dataset import Dataset
+from batchmill.workspace.datastore import Datastore
+from batchmill.workspace.environment import Environment
 from batchmill.workspace.model import Model
 from batchmill.workspace.registered_run import RegisteredRun
 from batchmill.workspace.workspace import Workspace
@@ -183,3 +187,30 @@ def test_what_an_asked_dataset_holds_counts(ws: Workspace, tmp_path: Path) -> No
     store.mkdir()
     (store / "c").write_text("c")
     assert told(carried_out(ws, [one])["one"]) == "runs again: dataset labels: 1 file new, 2 gone"
+
+
+def test_packages_of_an_interpreter_of_one_s_own_count(ws: Workspace, tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "own")], check=True)
+    environment = Environment("mine")
+    environment.python.user_managed_dependencies = True
+    environment.python.interpreter_path = str(tmp_path / "own" / "bin" / "python")
+    one = node(ws, tmp_path, "one", "print('x')", environment=environment.to_dict())
+    carried_out(ws, [one])
+    assert told(carried_out(ws, [one])["one"]) == "reused: same script, environment"
+    (packages,) = (tmp_path / "own" / "lib").glob("python*/site-packages")
+    (packages / "made_up-1.9.dist-info").mkdir()
+    assert told(carried_out(ws, [one])["one"]) == "runs again: package made_up none -> 1.9"
+
+
+def test_a_datastore_that_leads_elsewhere_is_another_place(ws: Workspace, tmp_path: Path) -> None:
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "file").write_text(name[-4:])
+        os.utime(tmp_path / name / "file", (1, 1))
+    Datastore.register_local_folder(ws, "store", str(tmp_path / "here"))
+    port = InputPort("place", PathSource("store", ""))
+    one = node(ws, tmp_path, "one", READS, [Reference("input", "place")], inputs=(port,))
+    carried_out(ws, [one])
+    assert told(carried_out(ws, [one])["one"]) == "reused: same script, inputs, environment"
+    Datastore.register_local_folder(ws, "store", str(tmp_path / "there"), overwrite=True)
+    assert told(carried_out(ws, [one])["one"]) == "runs again: input 'place' is another"
