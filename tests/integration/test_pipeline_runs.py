@@ -11,9 +11,15 @@ from pathlib import Path
 import pytest
 
 from batchmill.parallel_run.cores import usable_cores
+from batchmill.pipeline.experiment import Experiment
 from batchmill.pipeline.graph import Parameter, Reference
+from batchmill.pipeline.parallel_run_config import ParallelRunConfig
+from batchmill.pipeline.parallel_run_step import ParallelRunStep
+from batchmill.pipeline.pipeline import Pipeline
 from batchmill.pipeline.runner import resume_run
 from batchmill.workspace.compute import AmlCompute, ComputeTarget
+from batchmill.workspace.dataset import Dataset
+from batchmill.workspace.environment import Environment
 from batchmill.workspace.registered_run import SCRIPT_RUN
 from batchmill.workspace.workspace import Workspace
 from tests.pipeline_runs import end_runners, ended, input_from, log, node, output, processes_with, std_log, steps, submitted, until
@@ -216,3 +222,36 @@ def test_a_run_on_both_databases(database: str, tmp_path: Path) -> None:
     run = ended(ws, submitted(ws, [first, fails]).id)
     assert (run.status, run.attempts, run.holder) == ("Failed", 1, None)
     assert _statuses(ws, run.id) == {"first": "Completed", "fails": "Failed"}
+
+
+def test_parallel_steps_without_a_node_are_queued(ws: Workspace, tmp_path: Path) -> None:
+    ComputeTarget.create(ws, "one", AmlCompute.provisioning_configuration(vm_size="STANDARD_D2_V2", max_nodes=1))
+    begun, gate, images = tmp_path / "begun", tmp_path / "gate", ws.folder / "workspaceblobstore" / "images"
+    images.mkdir()
+    (images / "a").touch()
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "score.py").write_text(
+        "import pathlib, time\ndef run(mini_batch):\n"
+        f"    pathlib.Path({str(begun)!r}).touch()\n"
+        f"    while not pathlib.Path({str(gate)!r}).exists():\n        time.sleep(0.01)\n"
+        "    return mini_batch\n"
+    )
+    config = ParallelRunConfig(
+        environment=Environment("e"),
+        entry_script="score.py",
+        source_directory=str(source),
+        error_threshold=0,
+        output_action="summary_only",
+        compute_target="one",
+        mini_batch_size="1",
+        node_count=1,
+        process_count_per_node=1,
+    )
+    files = Dataset.File.from_files((ws.get_default_datastore(), "images")).as_named_input("images")
+    both = [ParallelRunStep(name, parallel_run_config=config, inputs=[files], allow_reuse=False) for name in ("one", "two")]
+    run_id = Experiment(ws, "tests").submit(Pipeline(ws, both)).id
+    until(begun.exists, "one of them works")
+    until(lambda: sorted(_statuses(ws, run_id).values()) == ["Queued", "Running"], "the other waits for its node")
+    gate.touch()
+    assert ended(ws, run_id).status == "Completed", log(ws, run_id)

@@ -15,7 +15,7 @@ from batchmill.errors import BatchmillError, RegistryError
 from batchmill.parallel_run.run import Run, create_run, start_coordinator
 from batchmill.parallel_run.run_folder import RunFolder, runs_folder
 from batchmill.pipeline.parallel_run_report import copy_logs, log_counts
-from batchmill.pipeline.parallel_run_settings import output_of, settings_of
+from batchmill.pipeline.parallel_run_settings import LOCAL, output_of, settings_of
 from batchmill.pipeline.step_identity import beside_of
 from batchmill.pipeline.step_work import StepOutcome, StepWork
 from batchmill.records import RunStatus
@@ -28,6 +28,7 @@ CANCEL_SECONDS = 30.0
 """How long a canceled run may take to end by itself."""
 LAST_WORDS_SECONDS = 20.0
 MOST_DEATHS = 5
+MOVING = (RunStatus.QUEUED, RunStatus.RUNNING)
 
 
 def carry_parallel(work: StepWork) -> StepOutcome:
@@ -100,15 +101,17 @@ def _settled(folder: RunFolder) -> RunStatus:
 
 
 def _followed(work: StepWork, folder: RunFolder) -> RunStatus:
-    """Wait for the end, and tell the registry when the work has begun."""
-    run, told = Run(folder), False
+    """Wait for the end, and tell the registry whether it waits for nodes or works."""
+    run, told = Run(folder), RunStatus.QUEUED
     give_up: float | None = None
+    if work.node.compute not in (None, LOCAL):
+        time.sleep(POLL)  # it is Running while it plans, then Queued until it has a node
     while True:
         status = run.status
-        if not told and status is RunStatus.RUNNING:
+        if status in MOVING and status is not told:
             with suppress(RegistryError):  # out of reach: again at the next look
-                work.workspace.registry.change_run(work.step_run_id, status=RunStatus.RUNNING, if_status=(RunStatus.QUEUED, "NotStarted"))
-                told = True
+                work.workspace.registry.change_run(work.step_run_id, status=status, if_status=("NotStarted", *MOVING))
+                told = status
         if status.ended and not folder.alive():
             return status
         if folder.cancel_request.exists():
