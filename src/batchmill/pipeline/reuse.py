@@ -210,7 +210,8 @@ def _changes(ws: Workspace, old: Parts, new: Parts) -> Iterator[str]:
         yield _of_source(ws, old, new)
     yield from argument_changes(old["command"], new["command"])
     yield from argument_changes(old["arguments"], new["arguments"])
-    yield from (f"parameter {name}: {was} -> {now}" for name, was, now in _different(old["parameters"], new["parameters"]))
+    for name, was, now in _different(old["parameters"], new["parameters"]):
+        yield f"parameter {name} is another" if isinstance(now, dict) else f"parameter {name}: {was} -> {now}"
     yield from _of_environment(old["environment"], new["environment"])
     yield from (f"variable {name} changed" for name, _, _ in _different(old["variables"], new["variables"]))
     yield from (f"setting {name}: {was} -> {now}" for name, was, now in _different(old["settings"], new["settings"]))

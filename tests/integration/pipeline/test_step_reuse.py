@@ -127,6 +127,27 @@ def test_outputs_must_be_as_they_were_left(ws: Workspace, tmp_path: Path, how: s
     assert found == f"runs again: output 'scores' of run {before.id}{' is gone' if how == 'gone' else ': 1 file changed'}"
 
 
+@pytest.mark.parametrize("more", [{"source_globs": "*.csv", "mode": "upload"}, {"path_on_compute": "made"}], ids=["globs", "path"])
+def test_how_outputs_are_written_counts(ws: Workspace, tmp_path: Path, more: dict[str, Any]) -> None:
+    for kept in ({"mode": more.get("mode", "mount")}, more):
+        one = node(ws, tmp_path, "one", MAKES, [Reference("output", "o"), "x"], outputs=(output("o", **kept),))
+        found = told(carried_out(ws, [one])["one"])
+    assert found == "runs again: output 'o' is another"
+
+
+def test_datasets_as_parameters_count_by_what_they_are(ws: Workspace, tmp_path: Path) -> None:
+    one = node(ws, tmp_path, "one", "print('x')", params={"data": Reference("parameter", "data")})
+    for name in ("a", "b"):
+        path = ws.folder / "workspaceblobstore" / name / "file"
+        path.parent.mkdir(parents=True)
+        path.write_text(name)
+        dataset = Dataset.File.from_files((ws.get_default_datastore(), name))
+        dataset.save(ws)
+        given = {"type": "file", "definition": dataset.definition.to_dict(), "id": dataset.id}
+        found = told(carried_out(ws, [one], {"data": Parameter("data", "dataset", given)})["one"])
+    assert found == "runs again: parameter data is another"
+
+
 def test_never_and_regenerate(ws: Workspace, tmp_path: Path) -> None:
     never = node(ws, tmp_path, "never", "print('x')", allow_reuse=False)
     one = node(ws, tmp_path, "one", "print('x')")
