@@ -158,8 +158,9 @@ def _nearest(wanted: Version) -> str:
     nearest = min(there, key=lambda one: (abs(one.minor[0] - wanted[0]), abs(one.minor[1] - wanted[1])), default=None)
     if nearest is None:
         return "Install one of them, so that python3.X is on PATH."
+    as_it_is = ", or run in this interpreter as it is: BATCHMILL_ENVIRONMENTS=current"
     can_be_had = f", or install Python {_text(wanted)} so that python{_text(wanted)} is on PATH" if wanted in SUPPORTED else ""
-    return f"The nearest one here is {nearest}: ask for {_text(nearest.minor)}{can_be_had}."
+    return f"The nearest one here is {nearest}: ask for {_text(nearest.minor)}{can_be_had}{as_it_is}."
 
 
 def _text(version: Version) -> str:
