@@ -239,6 +239,13 @@ def test_a_reader_that_leaves_is_no_error(project: Project) -> None:
     assert (ended.returncode, ended.stdout, ended.stderr) == (141, "0\n", "")
 
 
+def test_a_document_may_close_what_it_writes_to(project: Project) -> None:
+    project.write({"a.py": "import sys\nsys.stdout.close()\n", "b.py": "import sys\nsys.stdout.close()\n1 / 0\n"})
+    assert (ended := project.batchmill("exec", "a.py")).returncode == 0, ended.stderr
+    failed = project.batchmill("exec", "b.py")
+    assert (failed.returncode, failed.stderr.splitlines()[-1]) == (1, "Error: b.py, line 3 failed: ZeroDivisionError: division by zero.")
+
+
 def test_without_the_names_of_the_sdk(project: Project, tmp_path: Path) -> None:
     """An interpreter that sees what the suite sees, but not the second distribution."""
     hide = (

@@ -100,7 +100,8 @@ def run_command(arguments: list[str] | None) -> int:
     command = typer.main.get_command(make_app())
     try:
         result = command.main(arguments, prog_name="batchmill", standalone_mode=False)
-        sys.stdout.flush()
+        if not sys.stdout.closed:  # batchmill exec: the document may have closed it
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except ClickException as error:
         return _usage(error)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -57,7 +56,6 @@ def execute(
         _print_blocks(document, run)
         return 0
     run.run()
-    sys.stdout.flush()
     return 0
 
 

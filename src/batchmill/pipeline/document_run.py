@@ -152,7 +152,8 @@ class DocumentRun:
             raise KeyboardInterrupt from None
         if isinstance(error, BrokenPipeError) and _nobody_reads():
             raise error
-        sys.stdout.flush()
+        with suppress(ValueError):  # the document closed it
+            sys.stdout.flush()
         sys.stderr.write("".join(shown.format()))
         raise DocumentFailedError(f"{where}{place} failed: {_line_of(error).rstrip('.')}.", cure=_cure(error), block=block.number) from None
 
