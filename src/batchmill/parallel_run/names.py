@@ -62,7 +62,7 @@ class Names:
         self._bound: dict[str, Any] = dict(EMPTY)
         self._ledger: Ledger | None = None
         self.scripts = ScriptAnswers(
-            run or folder, settings.name or Path(settings.script).stem, step, lambda: self.workspace, lambda: "workspace" in self.__dict__
+            run or folder, settings.name or Path(settings.script).stem, step, lambda: self.workspace, self._uses_workspace
         )
         """What scripts are told, but of models."""
         self.size: VmSize | None = None
@@ -85,6 +85,10 @@ class Names:
         from batchmill.workspace.current import find_workspace
 
         return find_workspace(self._workspace_name, self._folder)
+
+    def _uses_workspace(self) -> bool:
+        """Whether the run names a workspace, or has needed one."""
+        return self._workspace_name is not None or "workspace" in self.__dict__
 
     def place(self, text: str) -> str:
         """A path or URL that `storage` can take: of a ``datastore://NAME/PATH`` the place itself, of a URL what the mirror map says.

@@ -77,7 +77,9 @@ class ScriptAnswers:
         if kind == "files":
             return self.datasets.files(question)
         run = self._registered()
-        return PlainRun(self._folder, self._name).answer(question) if run is None else run.answer(question)
+        if run is not None:
+            return run.answer(question)
+        return PlainRun(self._folder, self._name, self._workspace() if kind == "run" and self._uses() else None).answer(question)
 
     def close(self) -> None:
         """End what was begun for scripts (mounts, files of rows)."""
@@ -98,13 +100,14 @@ class ScriptAnswers:
 
 
 class PlainRun:
-    """A run that no workspace knows."""
+    """A run that no workspace knows; ``workspace``: the one that it names, none where it does not."""
 
     _writing = threading.Lock()
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, workspace: Workspace | None = None) -> None:
         self._folder = folder
         self._name = name
+        self._workspace = workspace
 
     def answer(self, question: Question) -> Answer:
         """See `ScriptAnswers.answer`."""
@@ -127,6 +130,8 @@ class PlainRun:
         raise UsageError(NO_WORKSPACE if kind in ("upload", "register_model") else f"A run knows nothing of the kind '{kind}'.")
 
     def _told(self) -> Answer:
+        from batchmill.workspace.run_answers import facts_of
+
         return {
             "id": self._folder.name,
             "name": self._name,
@@ -136,7 +141,7 @@ class PlainRun:
             "parent": None,
             "tags": self._labels(TAG),
             "properties": self._labels(PROPERTY),
-            "workspace": None,
+            "workspace": None if self._workspace is None else facts_of(self._workspace),
             "alone": True,
             "inputs": {},
             "outputs": {},

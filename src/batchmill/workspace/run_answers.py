@@ -126,12 +126,7 @@ class RunAnswers:
             "parent": run.parent,
             "tags": dict(run.tags),
             "properties": dict(run.properties),
-            "workspace": {
-                "name": workspace.name,
-                "subscription_id": workspace.subscription_id,
-                "resource_group": workspace.resource_group,
-                "location": workspace.location,
-            },
+            "workspace": facts_of(workspace),
             "alone": self._alone(),
             "inputs": self._inputs,
             "outputs": self._outputs,
@@ -264,6 +259,11 @@ class RunAnswers:
             self._bound = {**self._bound, kind: {**self._bound[kind], label: entry}}
             self.workspace.registry.change_run(self.run_id, details={BOUND: self._bound})
         return entry
+
+
+def facts_of(workspace: Workspace) -> dict[str, Any]:
+    """What a script is told of the workspace of its run."""
+    return {name: getattr(workspace, name) for name in ("name", "subscription_id", "resource_group", "location")}
 
 
 def named_dataset(workspace: Workspace, question: Question) -> Asset:
