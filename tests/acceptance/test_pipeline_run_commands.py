@@ -276,7 +276,8 @@ def test_a_parallel_step(ws: Workspace, project: Project, capsys: pytest.Capture
     parallel = told["steps"][0]["parallel_run"]
     assert "bad.txt" in project.batchmill("runs", "errors", parallel).stdout
     assert "3/3 mini-batches, 11 items, 1 failed" in project.batchmill("runs", "show", run.id).stdout
-    assert "==> step score: logs/user/stdout/node0/process000.stdout.txt <==" in project.batchmill("runs", "logs", run.id).stdout
+    printed = project.batchmill("runs", "logs", run.id).stdout  # which of the processes got work is up to them
+    assert re.search(r"==> step score: logs/user/stdout/node0/process00\d\.stdout\.txt <==", printed)
     assert [one["id"] for one in json.loads(project.batchmill("runs", "list", "--json").stdout)] == [run.id]
 
     again = Pipeline(ws, [step]).submit("digits")
