@@ -147,7 +147,44 @@ class Asked:
     question: dict[str, Any]
 
 
-Event = WorkerReady | InitFailed | NodeGaveUp | Hungry | Done | TryFailed | Returned | Full | ShutdownProblem | Asked
+@dataclass(frozen=True, slots=True)
+class NodeJoined:
+    """A node works for the run from now on: one that came later, or in place of a lost one."""
+
+    node: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeLost:
+    """A node is gone, with everything it had not told; ``reason`` in words. What it says later is refused."""
+
+    node: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeDraining:
+    """A node is going to be taken away: it ends what it has begun and gets nothing more."""
+
+    node: str
+    reason: str
+
+
+Event = (
+    WorkerReady
+    | InitFailed
+    | NodeGaveUp
+    | NodeJoined
+    | NodeLost
+    | NodeDraining
+    | Hungry
+    | Done
+    | TryFailed
+    | Returned
+    | Full
+    | ShutdownProblem
+    | Asked
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +225,12 @@ class NodeConfig:
 
 
 class Engine(Protocol):
-    """Where workers live. ``local`` and ``ray`` pass the same contract suite."""
+    """Where workers live. ``local`` and ``ray`` pass the same contract suite.
+
+    ``speculates``: whether a straggler may be run a second time on an idle worker.
+    """
+
+    speculates: bool
 
     @property
     def nodes(self) -> Sequence[str]: ...
@@ -201,6 +243,9 @@ class Engine(Protocol):
 
     def give(self, node: str, tasks: Iterable[Task]) -> None:
         """Hand leases to a node."""
+
+    def revoke(self, node: str, token: int) -> None:
+        """Take a lease back: what of it is not begun is forgotten, a worker that runs it is killed. Nothing is charged or told."""
 
     def answer(self, asked: Asked, answer: dict[str, Any]) -> None:
         """Give a worker what it asked for; nothing happens when it is gone."""
