@@ -22,7 +22,10 @@ from batchmill.parallel_run.events import (
     Full,
     Hungry,
     InitFailed,
+    NodeDraining,
     NodeGaveUp,
+    NodeJoined,
+    NodeLost,
     Returned,
     ShutdownProblem,
     TryFailed,
@@ -108,6 +111,7 @@ class Job:
         self._master = MasterLog(folder.logs, level)
         self._stop: tuple[RunStatus, str | None] | None = None
         self._alive: set[str] = set(engine.nodes)
+        self._lost: NodeLost | None = None
         self._init_failures = 0
         self._ever_ready = False
         self._committed_once = False
@@ -248,8 +252,24 @@ class Job:
             self._master.line(f"{event.node}/{event.worker} asks for {event.question}", debug=True)
             self._answers.ask(event)
             return []
+        if isinstance(event, NodeJoined | NodeLost | NodeDraining):
+            return self._node_event(event)
         self._rare_event(event)
         return []
+
+    def _node_event(self, event: NodeJoined | NodeLost | NodeDraining) -> list[Instruction]:
+        """Nodes come and go; a run whose last node is lost waits for others, as long as it would wait for a mini-batch."""
+        if isinstance(event, NodeJoined):
+            self._alive.add(event.node)
+            self._master.line(f"{event.node} joins.")
+            return self._scheduler.node_ready(event.node)
+        if isinstance(event, NodeDraining):
+            self._master.line(f"{event.node} is going to be taken away ({event.reason}); it gets nothing more.")
+            return self._scheduler.node_draining(event.node)
+        self._alive.discard(event.node)
+        self._lost = event
+        self._master.line(f"{event.node} is lost ({event.reason}); what it held runs elsewhere.")
+        return self._scheduler.node_lost(event.node)
 
     def _rare_event(self, event: WorkerReady | InitFailed | NodeGaveUp | Full | ShutdownProblem) -> None:
         self._master.line(str(event), debug=isinstance(event, WorkerReady))
@@ -345,7 +365,15 @@ class Job:
                 self._grow(count)
         limit = self._limits.no_progress if self._ever_ready else self._limits.first_progress
         if now - self._moved > limit:
-            self._end(RunStatus.FAILED, f"No mini-batch ended within {limit:g} seconds (progress_update_timeout).")
+            self._end(RunStatus.FAILED, self._no_progress(limit))
+
+    def _no_progress(self, limit: float) -> str:
+        if self._alive or self._lost is None:
+            return f"No mini-batch ended within {limit:g} seconds (progress_update_timeout)."
+        return (
+            f"No node is left, and none joined within {limit:g} seconds (progress_update_timeout). {self._lost.node} was lost last "
+            f"({self._lost.reason}). Give the cluster nodes again, then: batchmill resume {self._folder.id}"
+        )
 
     def _grow(self, count: int) -> None:
         """Nodes of the compute target that were busy are ours now."""

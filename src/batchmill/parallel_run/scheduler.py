@@ -149,6 +149,7 @@ class Scheduler:
         self._token = 0
         self._hungry: dict[str, int] = {}
         self._nodes: set[str] = set()
+        self._draining: set[str] = set()
         self._suspects: deque[int] = deque()
         self._bisected: deque[bool] = deque(maxlen=BISECTIONS_SEEN)
         self._stopped = False
@@ -255,6 +256,8 @@ class Scheduler:
         return []
 
     def hungry(self, node: str, want: int) -> list[Instruction]:
+        if node in self._draining:
+            return []
         self._nodes.add(node)
         self._hungry[node] = want
         return self.grants()
@@ -363,9 +366,17 @@ class Scheduler:
             heapq.heappush(self._returned, (event.first, event.count))
         return self.grants()
 
+    def node_draining(self, node: str) -> list[Instruction]:
+        """The node gets nothing more; it ends what it has begun and gives the rest back."""
+        self._draining.add(node)
+        self._nodes.discard(node)
+        self._hungry.pop(node, None)
+        return self.grants()
+
     def node_lost(self, node: str) -> list[Instruction]:
         """Everything the node held may run elsewhere; what it says later is refused."""
         self._nodes.discard(node)
+        self._draining.discard(node)
         self._hungry.pop(node, None)
         for token, lease in list(self._leases.items()):
             if lease.node == node:
