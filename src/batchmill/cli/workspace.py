@@ -125,7 +125,8 @@ def update(
 ) -> None:
     """Change settings, description and tags of a workspace.
 
-    Settings: default_datastore, default_cpu_compute, default_gpu_compute, environments, docker_images, mirrors, vm_sizes.
+    Settings: default_datastore, default_cpu_compute, default_gpu_compute, compute_provider, environments, docker_images, mirrors,
+    vm_sizes.
     """
     from batchmill.cli.tables import parse_pairs
     from batchmill.cli.terminal import tell

@@ -15,6 +15,8 @@ from batchmill.errors import SettingError
 
 GIB = 2**30
 DEFAULT = "STANDARD_D2_V2"
+OF_RAY = ("CPU", "GPU", "memory", "object_store_memory")
+"""Resources that every Ray node has; a size says them by its own keys."""
 # Families that grow evenly: name with {} for the cores -> GiB for each core, numbers of cores.
 EVEN_FAMILIES: tuple[tuple[str, float, tuple[int, ...]], ...] = (
     *((f"D{{}}{kind}_v3", 4, (2, 4, 8, 16, 32, 48, 64)) for kind in ("", "s")),
@@ -60,12 +62,13 @@ SINGLE_SIZES: Mapping[str, tuple[int, float, int]] = {
 
 @dataclass(frozen=True, slots=True)
 class VmSize:
-    """What one node may use. ``name`` is in capitals, ``memory`` in bytes."""
+    """What one node may use. ``name`` is in capitals, ``memory`` in bytes; ``resources`` are custom ones of a Ray cluster, by name."""
 
     name: str
     cores: int
     memory: int
     gpus: int = 0
+    resources: tuple[tuple[str, float], ...] = ()
 
     @property
     def workers(self) -> int:
@@ -96,7 +99,8 @@ def find_size(name: str, own: Mapping[str, Any] | None = None) -> VmSize:
 
 
 def parse_sizes(own: Mapping[str, Any]) -> Iterator[VmSize]:
-    """The sizes of a setting ``{"NAME": {"cores": 4, "memory_gib": 16, "gpus": 0}}``; ``gpus`` may be missing.
+    """The sizes of a setting ``{"NAME": {"cores": 4, "memory_gib": 16, "gpus": 0, "resources": {"fast_disk": 1}}}``; ``gpus`` and
+    ``resources`` may be missing.
 
     Raises:
         SettingError: one of them has another form.
@@ -105,15 +109,20 @@ def parse_sizes(own: Mapping[str, Any]) -> Iterator[VmSize]:
         if not _is_size(size):
             raise SettingError(
                 f"The size '{name}' of the setting vm_sizes is {size!r}:",
-                cure='it must be of the form {"cores": 4, "memory_gib": 16, "gpus": 0}.',
+                cure='it must be of the form {"cores": 4, "memory_gib": 16, "gpus": 0, "resources": {"fast_disk": 1}}.',
             )
-        yield VmSize(str(name).strip().upper(), int(size["cores"]), int(size["memory_gib"] * GIB), int(size.get("gpus", 0)))
+        resources = tuple(sorted((str(key), float(amount)) for key, amount in size.get("resources", {}).items()))
+        yield VmSize(str(name).strip().upper(), int(size["cores"]), int(size["memory_gib"] * GIB), int(size.get("gpus", 0)), resources)
 
 
 def _is_size(size: Any) -> bool:
-    if not isinstance(size, Mapping) or not {"cores", "memory_gib"} <= set(size) <= {"cores", "memory_gib", "gpus"}:
+    if not isinstance(size, Mapping) or not {"cores", "memory_gib"} <= set(size) <= {"cores", "memory_gib", "gpus", "resources"}:
         return False
-    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in size.values()):
+    custom = size.get("resources", {})
+    if not isinstance(custom, Mapping) or not all(isinstance(name, str) and name not in OF_RAY for name in custom):
+        return False
+    numbers = [*(value for key, value in size.items() if key != "resources"), *custom.values()]
+    if any(isinstance(value, bool) or not isinstance(value, (int, float)) for value in numbers) or any(one <= 0 for one in custom.values()):
         return False
     cores, gpus = size["cores"], size.get("gpus", 0)
     return bool(cores >= 1 and gpus >= 0 and size["memory_gib"] > 0 and cores % 1 == gpus % 1 == 0)

@@ -80,6 +80,12 @@ def _check_mirrors(_workspace: Workspace, value: dict[str, Any]) -> None:
     Mirrors(value, "Setting 'mirrors'")
 
 
+def _check_provider(_workspace: Workspace, value: str) -> None:
+    from batchmill.workspace.compute_provider import check_provider
+
+    check_provider(value)
+
+
 def _check_sizes(_workspace: Workspace, value: dict[str, Any]) -> None:
     from batchmill.workspace.vm_sizes import parse_sizes
 
@@ -93,6 +99,7 @@ KNOWN = {
         WorkspaceSetting("default_cpu_compute", "The compute target that get_default_compute_target('CPU') gives.", _check_compute),
         WorkspaceSetting("default_gpu_compute", "The compute target that get_default_compute_target('GPU') gives.", _check_compute),
         WorkspaceSetting("environments", "build or current: how runs come to the environment that they name.", _check_policy),
+        WorkspaceSetting("compute_provider", "local or ray:ADDRESS: where the nodes of compute targets are.", _check_provider),
         WorkspaceSetting(
             "docker_images", "error or environment: refuse an environment with an image of its own, or use its packages.", _check_images
         ),

@@ -58,6 +58,10 @@ def test_sizes_of_a_workspace_come_first() -> None:
         {"cores": "2", "memory_gib": 1},
         {"cores": 1, "memory_gib": 1, "gpu": 1},
         {"cores": 1, "memory_gib": 1, "gpus": -1},
+        {"cores": 1, "memory_gib": 1, "resources": 3},
+        {"cores": 1, "memory_gib": 1, "resources": {"disk": 0}},
+        {"cores": 1, "memory_gib": 1, "resources": {"disk": "1"}},
+        {"cores": 1, "memory_gib": 1, "resources": {"GPU": 1}},
     ],
 )
 def test_broken_sizes(size: object) -> None:
