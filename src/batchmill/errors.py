@@ -5,6 +5,7 @@ BatchmillError
 │   ├── SettingError           a setting has a value it may not have
 │   ├── InputError             an input is missing, empty, mixed, unreadable or of the wrong form
 │   │   ├── StoreError         an object store is unknown, unreachable or refuses
+│   │   │   └── ObjectMissingError     a store has nothing of that name
 │   │   └── PartitionFormatError   a partition format or partition key does not fit
 │   ├── EntryScriptError       the entry script cannot be used (missing, no run(), syntax error)
 │   ├── SnapshotError          the script's folder cannot be copied into the run folder
@@ -76,6 +77,10 @@ class InputError(UsageError):
 
 class StoreError(InputError):
     """An object store is unknown, unreachable or refuses."""
+
+
+class ObjectMissingError(StoreError):
+    """A store has nothing of that name."""
 
 
 class PartitionFormatError(InputError, ValueError):

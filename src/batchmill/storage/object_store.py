@@ -242,10 +242,7 @@ def list_objects(
         return
     if location.kind == "http":
         raise StoreError(f"Cannot list {location}: a plain web server has no listing.", cure="Name its files in a list: --input @list.txt.")
-    rows = _rows(location, include_hidden, retry_timeout, progress)
-    if not _ordered_by_store(location):
-        rows = _sorted(rows)
-    yield from _chunks(rows, location)
+    yield from _chunks(in_byte_order(_rows(location, include_hidden, retry_timeout, progress), location), location)
 
 
 def any_object(location: Location, *, retry_timeout: float = RETRY_TIMEOUT) -> bool:
@@ -310,6 +307,11 @@ def _ordered_by_store(location: Location) -> bool:
     """S3 and Google list in UTF-8 order; Azure orders otherwise beyond the basic plane and in hierarchical accounts, and S3 directory
     buckets promise no order."""
     return location.kind in ("s3", "gs") and not location.bucket.endswith("--x-s3")
+
+
+def in_byte_order(rows: Iterator[Row], location: Location) -> Iterator[Row]:
+    """Rows as the store of a location lists them, in the UTF-8 order of their names."""
+    return rows if _ordered_by_store(location) else _sorted(rows)
 
 
 def _sorted(rows: Iterable[Row]) -> Iterator[Row]:

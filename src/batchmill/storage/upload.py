@@ -49,9 +49,8 @@ class OutputFolder:
         """
         path = Path(local)
         size = path.stat().st_size
-        part = max(PART, -(-size // MOST_PARTS // 1024) * 1024 + 1024 if size > PART * MOST_PARTS else PART)
         store = store_for(self.location, self._retry_timeout, upload=True)
-        self._ask("write", name, lambda key: store.put(key, path, chunk_size=part, max_concurrency=SENDERS))
+        self._ask("write", name, lambda key: store.put(key, path, chunk_size=part_size(size), max_concurrency=SENDERS))
         if self.size(name) != size:
             raise StoreError(f"Cannot write {self.url_of(name)}: it arrived incomplete.", cure="Resume the run.")
         return size
@@ -99,6 +98,11 @@ class OutputFolder:
             if isinstance(error, OSError) and error.errno is not None:
                 raise  # of the local file
             raise store_error(error, self.location, f"{action} {name} in") from None
+
+
+def part_size(size: int) -> int:
+    """Bytes of each part, so that an object of ``size`` bytes has not too many of them."""
+    return PART if size <= PART * MOST_PARTS else -(-size // MOST_PARTS // 1024) * 1024 + 1024
 
 
 def upload_file(local: str | os.PathLike[str], url: str, name: str, retry_timeout: float = RETRY_TIMEOUT) -> int:
