@@ -2,7 +2,7 @@
 
 A worker holds about `TARGET` seconds of work and, when mini-batches are short, the same once more in its pipe, so that it never waits
 for its node. Near the end the chunks shrink; and what a worker cannot begin because one mini-batch takes long is taken back and given
-to idle workers (`_take_back_unbegun`).
+to idle workers (`_take_back_from`).
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ class Feeder:
         self._largest = 1
         self._asked = False
         self._alone: WorkerProcess | None = None
+        self._revoked: set[int] = set()
+        self._draining = False
         self.cache_folder = _cache_folder(config, node.name)
         self.mounts: list[str | None] | None = None
         """For each input the folder that what it holds is fetched into; None for those that lie on this machine."""
@@ -63,6 +65,7 @@ class Feeder:
     # --- tasks ------------------------------------------------------------------------------------------------------------------
 
     def add(self, tasks: Iterable[Task]) -> None:
+        """Take leases on; whoever drains gives them back (`take_back`)."""
         for task in tasks:
             if self._prefetcher is not None and not self._needs(task.first, task.piece):
                 self._prefetcher.want(task.first, task.count)
@@ -96,11 +99,15 @@ class Feeder:
                 self._node.retire(worker)
         workers = [worker for worker in workers if not worker.retiring and not worker.stopping]
         self._end_alone()
-        if self._alone is None:
+        if self._alone is None and not self._draining:
             self._fill(workers, now)
         self._ask(len(workers))
-        if not self._tasks and any(not worker.chunks for worker in workers):
-            self._take_back_unbegun(now)
+        if self._draining:
+            for worker in workers:
+                self._take_back_from(worker, now)
+        elif not self._tasks and any(not worker.chunks for worker in workers):
+            busiest = max(self._node.workers.values(), key=_outstanding)
+            self._take_back_from(busiest, now)
 
     def _end_alone(self) -> None:
         if self._alone is not None and not self._alone.chunks:
@@ -170,7 +177,7 @@ class Feeder:
         return size
 
     def _ask(self, workers: int) -> None:
-        if self._asked or not workers:
+        if self._asked or self._draining or not workers:
             return
         per = max(self._seconds or LONG, 1e-6)
         wanted = max(2 * workers, min(int(workers * AHEAD / per), 1 << 20))
@@ -225,17 +232,16 @@ class Feeder:
 
     # --- taking back what was not begun -----------------------------------------------------------------------------------------
 
-    def _take_back_unbegun(self, now: float) -> None:
+    def _take_back_from(self, worker: WorkerProcess, now: float) -> None:
         """Void the leases of a worker that others wait for. The worker looks at the void mark before every mini-batch; after the grace
         period its slot shows for certain which mini-batch it went into, and everything behind that one is free."""
-        busiest = max(self._node.workers.values(), key=_outstanding, default=None)
-        if busiest is None or _outstanding(busiest) < 2 or not busiest.ready or busiest.stopping:
+        if _outstanding(worker) < 2 or not worker.ready or worker.stopping:
             return
-        voided = self._node.slots.get(busiest.slot, VOID) >= busiest.chunks[-1].serial
-        if busiest.limited is None or not voided:
-            self.void(busiest, now)
-        elif now - busiest.limited > GRACE:
-            self._settle_void(busiest)
+        voided = self._node.slots.get(worker.slot, VOID) >= worker.chunks[-1].serial
+        if worker.limited is None or not voided:
+            self.void(worker, now)
+        elif now - worker.limited > GRACE:
+            self._settle_void(worker)
 
     def void(self, worker: WorkerProcess, now: float) -> None:
         """Ask for everything back that the worker has not begun."""
@@ -259,7 +265,8 @@ class Feeder:
                 freed.append(Task(chunk.token, chunk.first, chunk.count, chunk.piece))
         worker.chunks = kept
         worker.limited = None
-        self._tasks.extend(freed)
+        for task in freed:
+            self._queue(task)
 
     def returned(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         """The worker gave back the voided rest of a lease (unless `_settle_void` has taken it already)."""
@@ -268,13 +275,56 @@ class Feeder:
         kept = []
         for chunk in worker.chunks:
             if chunk.serial == serial and first <= chunk.first:
-                self._tasks.append(Task(chunk.token, chunk.first, chunk.count, chunk.piece))
+                self._queue(Task(chunk.token, chunk.first, chunk.count, chunk.piece))
             elif chunk.serial == serial and first < chunk.stop:
                 kept.append(Chunk(serial, chunk.token, chunk.first, first - chunk.first))
-                self._tasks.append(Task(chunk.token, first, min(count, chunk.stop - first)))
+                self._queue(Task(chunk.token, first, min(count, chunk.stop - first)))
             else:
                 kept.append(chunk)
         worker.chunks = kept
+
+    # --- leases that end early --------------------------------------------------------------------------------------------------
+
+    @property
+    def draining(self) -> bool:
+        """Whether the node is on its way out."""
+        return self._draining
+
+    def drain(self, now: float) -> None:
+        """From now on nothing is given to a worker; what workers have not begun comes back (`take_back`)."""
+        self._draining = True
+        for worker in self._node.workers.values():
+            self.void(worker, now)
+
+    def revoke(self, token: int, now: float) -> None:
+        """Forget a lease where it was not begun; `running_revoked` says who has begun it."""
+        for task in [task for task in self._tasks if task.token == token]:
+            self._tasks.remove(task)
+            self._release(task.first, task.count, task.piece)
+        holders = [worker for worker in self._node.workers.values() if any(chunk.token == token for chunk in worker.chunks)]
+        if holders:
+            self._revoked.add(token)
+        for worker in holders:
+            self.void(worker, now)
+
+    def is_revoked(self, token: int) -> bool:
+        return token in self._revoked
+
+    def running_revoked(self) -> list[WorkerProcess]:
+        """Workers that are inside a mini-batch of a revoked lease."""
+        if not self._revoked:
+            return []
+        workers = list(self._node.workers.values())
+        self._revoked &= {chunk.token for worker in workers for chunk in worker.chunks}
+        running = ((worker, self.holder(worker, self._node.position(worker))) for worker in workers)
+        return [worker for worker, chunk in running if chunk is not None and chunk.token in self._revoked]
+
+    def _queue(self, task: Task) -> None:
+        """Put back what a worker gave back, unless nobody wants it any more."""
+        if task.token in self._revoked:
+            self._release(task.first, task.count, task.piece)
+        else:
+            self._tasks.append(task)
 
     def close(self) -> None:
         if self._prefetcher is not None:

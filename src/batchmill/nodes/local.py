@@ -24,29 +24,43 @@ class LocalEngine:
     """Runs ``node_count`` nodes as `Node` objects in this process; their workers are processes of their own.
 
     ``reserve``: processes started ahead for the first node. ``granted``: nodes to begin with, where others are still busy (`grow`).
+    ``most``: nodes that it may ever have; those of the run when others have none of them. ``first_node``: the number of its first node.
     """
 
-    def __init__(self, config: NodeConfig, reserve: Reserve | None = None, granted: int | None = None) -> None:
+    speculates = False
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        reserve: Reserve | None = None,
+        granted: int | None = None,
+        *,
+        most: int | None = None,
+        first_node: int = 0,
+    ) -> None:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited from whoever started us; the kernel would hide how workers end
         self._config = config
+        self._most = config.node_count if most is None else most
+        self._first_node = first_node
         self._selector = selectors.DefaultSelector()
         folder = config.run_folder / "slots"
         folder.mkdir(exist_ok=True)
         path = folder / f"epoch{config.epoch}"
-        self._slots = Slots(str(path), config.node_count * config.workers, create=True)
+        self._slots = Slots(str(path), self._most * config.workers, create=True)
         for slot in range(self._slots.count):
             self._slots.clear(slot)
         self._guardian = Guardian(str(path))
         self._nodes: dict[str, Node] = {}
-        self._add(config.node_count if granted is None else min(granted, config.node_count), reserve)
+        self._add(self._most if granted is None else min(granted, self._most), reserve)
         self._ticked = 0.0
         self._closed = False
 
     def _add(self, count: int, reserve: Reserve | None = None) -> list[str]:
         workers, first = self._config.workers, len(self._nodes)
-        names = [f"node{number}" for number in range(first, min(first + count, self._config.node_count))]
-        for number, name in enumerate(names, first):
+        numbers = range(first, min(first + count, self._most))
+        names = [f"node{self._first_node + number}" for number in numbers]
+        for number, name in zip(numbers, names, strict=True):
             own = None if number else reserve
             self._nodes[name] = Node(name, self._config, self._slots, number * workers, self._selector, own)
         return names
@@ -72,6 +86,15 @@ class LocalEngine:
 
     def give(self, node: str, tasks: Iterable[Task]) -> None:
         self._nodes[node].give(tasks)
+        self._ticked = 0.0
+
+    def revoke(self, node: str, token: int) -> None:
+        self._nodes[node].revoke(token)
+        self._ticked = 0.0
+
+    def drain(self, node: str) -> None:
+        """The node ends what it has begun, gives the rest back and asks for nothing more."""
+        self._nodes[node].drain()
         self._ticked = 0.0
 
     def step(self, timeout: float) -> list[Event]:

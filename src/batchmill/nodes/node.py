@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.nodes.feeding import Feeder
-from batchmill.nodes.gpus import COUNT_VARIABLE, GpuIndexes, gpu_count
+from batchmill.nodes.gpus import COUNT_VARIABLE, GpuIndexes, gpu_count, gpu_ids
 from batchmill.nodes.oom import OutOfMemoryCounter
 from batchmill.nodes.process import NAMES, Chunk, WorkerProcess, boot, enlist
 from batchmill.nodes.reserve import Reserve
@@ -55,6 +55,7 @@ not the runner of a step that the run was started in."""
 SYNC_EVERY = 0.1
 SYNC_SOON = 0.005
 UNCHARGED_DEATHS = 3
+REVOKED = "revoked"
 
 
 class Node:
@@ -83,7 +84,7 @@ class Node:
         self._reserve = reserve
         self._next_number = self._logs.next_process_number() if reserve is None else reserve.first_number
         self._environment = worker_environment(config)
-        self._gpus = GpuIndexes(gpu_count(self._environment))
+        self._gpus = GpuIndexes(gpu_ids(config.gpu_ids, self._environment), config.gpus_per_process)
         self._oom = OutOfMemoryCounter()
         self._feeder = Feeder(self, config)
         self._watch = Watch(self, config)
@@ -111,7 +112,7 @@ class Node:
         gpu = self._gpus.take()
         environment = dict(self._environment)
         if gpu is not None:
-            environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
+            environment["CUDA_VISIBLE_DEVICES"] = gpu
         booted = self._reserve.take(name) if self._reserve is not None else None
         booted = booted or boot(self.config.python, environment, folders)
         worker = enlist(booted, self._worker_config(name, slot, folders), self.slots, slot, folders, gpu)
@@ -149,7 +150,7 @@ class Node:
 
     def give(self, tasks: Iterable[Task]) -> None:
         self._feeder.add(tasks)
-        if self._gave_up:  # it had asked for them while it still had workers
+        if self._gave_up or self._feeder.draining:  # it had asked for them while it still had workers, or time
             self._give_back()
 
     def answer(self, asked: Asked, answer: dict[str, Any]) -> None:
@@ -161,6 +162,15 @@ class Node:
     def _give_back(self) -> None:
         for task in self._feeder.take_back():
             self._outcomes.append(Returned(self.name, task.token, task.first, task.count, task.piece))
+
+    def drain(self) -> None:
+        """End what is begun, give back the rest, ask for nothing more."""
+        self._feeder.drain(time.monotonic())
+        self._give_back()
+
+    def revoke(self, token: int) -> None:
+        """Forget a lease; a worker that runs it is killed, at the next tick. Nothing is told of it."""
+        self._feeder.revoke(token, time.monotonic())
 
     def finish(self) -> None:
         """No more work will come: let every worker call shutdown() and end."""
@@ -198,6 +208,11 @@ class Node:
                 self.news(worker)
         if not self._stopping:
             self._feeder.feed(now)
+        if self._feeder.draining:
+            self._give_back()
+        for worker in self._feeder.running_revoked():
+            worker.kill_reason = REVOKED
+            worker.signal_group(signal.SIGKILL)
 
     def news(self, worker: WorkerProcess) -> None:
         """A descriptor of this worker is readable."""
@@ -295,6 +310,8 @@ class Node:
     def _done(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         self._uncharged_in_a_row = 0
         chunk = self._feeder.finished(worker, message["lease"], message["first"], message["count"])
+        if self._feeder.is_revoked(chunk.token):
+            return
         piece = message.get("piece")
         done = Done(
             node=self.name,
@@ -321,6 +338,8 @@ class Node:
         self._uncharged_in_a_row = 0
         piece = message.get("piece")
         chunk = self._feeder.finished(worker, message["lease"], message["mb"], 1)
+        if self._feeder.is_revoked(chunk.token):
+            return
         self._charge(worker, chunk, message["mb"], (piece[0], piece[1]) if piece else None, message, _facts(message))
         worker.failed += 1
         if worker.failed > FAILURES_BEFORE_RENEWAL and not worker.retiring:
@@ -421,13 +440,16 @@ class Node:
         if not worker.ready and not expected:
             verdict = death_verdict(worker, self.config, out_of_memory, in_init=True)
             self._init_failed(worker, verdict.facts)
+        elif worker.kill_reason == REVOKED:
+            pass  # it runs no more what another has done already
         elif not expected or (worker.stopping and worker.kill_reason):
             self._settle_unexpected(worker, out_of_memory)
         elif code not in (0, None) and worker.stopping and not self._stopping_by_force(worker):
             verdict = death_verdict(worker, self.config, out_of_memory, in_init=False)
             self._signals.append(ShutdownProblem(self.name, worker.name, verdict.facts))
             self._logs.error(worker.name, "shutdown()", verdict.facts)
-        for chunk in self._feeder.forget(worker):
+        revoked = self._feeder.is_revoked
+        for chunk in [chunk for chunk in self._feeder.forget(worker) if not revoked(chunk.token)]:
             self._outcomes.append(Returned(self.name, chunk.token, chunk.first, chunk.count, chunk.piece))
 
     def _stopping_by_force(self, worker: WorkerProcess) -> bool:
@@ -505,5 +527,7 @@ def worker_environment(config: NodeConfig) -> dict[str, str]:
     )
     environment.update(config.environment)
     environment = {name: value for name, value in environment.items() if name not in config.hidden}
+    if config.gpu_ids is not None:
+        environment[COUNT_VARIABLE] = str(len(config.gpu_ids))
     environment.setdefault(COUNT_VARIABLE, str(gpu_count(environment)))
     return environment
