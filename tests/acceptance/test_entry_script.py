@@ -376,6 +376,9 @@ def test_environment_variables(bench: Bench) -> None:
     assert result.facts[0][4].isdigit()
 
 
+ONE_GPU = {"AZ_BATCHAI_GPU_COUNT_FOUND": "1"}
+
+
 def test_the_gpu_rule(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two GPUs, four processes: 0, 1, absent, absent; the index of an ended process goes to its successor."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
@@ -404,6 +407,30 @@ def test_the_gpu_rule(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert result.run.status is RunStatus.COMPLETED, result.run.error
     assert dict(result.facts) == {"process001": "1", "process002": None, "process003": None, "process004": "0"}
+
+
+def test_two_processes_share_a_gpu(bench: Bench) -> None:
+    """Both halves of the only GPU are taken; who gets none sees none."""
+    script = """
+        import batchmill, json, os, time
+        NAME = batchmill.EntryScript().agent_name
+        def init():
+            folder = os.path.join(os.environ["AZ_BATCHAI_JOB_TEMP"], "started")
+            os.makedirs(folder, exist_ok=True)
+            open(os.path.join(folder, NAME), "a").close()
+            deadline = time.monotonic() + 50
+            while len(os.listdir(folder)) < 3 and time.monotonic() < deadline: time.sleep(0.005)
+            print(os.environ.get("CUDA_VISIBLE_DEVICES"), file=open(os.path.join(folder, NAME), "a"))
+        def run(mini_batch):
+            folder = os.path.join(os.environ["AZ_BATCHAI_JOB_TEMP"], "started")
+            return [json.dumps([NAME, open(os.path.join(folder, NAME)).read()])]
+        """
+    result = bench(script, files=30, mini_batch_size=1, workers=3, gpus_per_process=0.5, environment_variables=ONE_GPU)
+    assert set(map(tuple, result.facts)) <= {("process000", "0\n"), ("process001", "0\n"), ("process002", "\n")}
+    none = bench(
+        "import os\ndef run(b): return [os.environ['CUDA_VISIBLE_DEVICES']]", files=1, gpus_per_process=0, environment_variables=ONE_GPU
+    )
+    assert none.rows == [""]
 
 
 def test_a_users_own_gpu_setting_stands(bench: Bench) -> None:

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from batchmill.nodes.gpus import COUNT_VARIABLE, gpu_count
+from batchmill.nodes.gpus import COUNT_VARIABLE, gpu_count, gpu_processes
 from batchmill.parallel_run.cores import usable_cores
 from batchmill.parallel_run.events import NodeConfig
 from batchmill.parallel_run.run_folder import RunFolder
@@ -49,7 +49,7 @@ def unplanned_config(
         output_action=settings.output_action,
         with_header=settings.append_row_dataframe_header,
         level=settings.logging_level,
-        workers=settings.workers or default_workers(settings.nodes, gpu_count(environment), size),
+        workers=settings.workers or default_workers(settings.nodes, gpu_processes(gpu_count(environment), settings.gpus_per_process), size),
         node_count=settings.nodes,
         mini_batches=0,
         remote=False,
@@ -65,11 +65,12 @@ def unplanned_config(
         profiling_module=settings.profiling_module,
         resource_monitor_interval=float(settings.resource_monitor_interval),
         memory_limit=size.memory if size is not None else None,
+        gpus_per_process=settings.gpus_per_process,
     )
 
 
 def default_workers(nodes: int, gpus: int, size: VmSize | None) -> int:
-    """One for each GPU, else a node's share of the cores (decision 14), and no more than its size has."""
+    """One for each process that the GPUs serve, else a node's share of the cores (decision 14), and no more than its size has."""
     if gpus:
         return gpus
     share = max(1, usable_cores() // nodes)

@@ -49,7 +49,7 @@ class WorkerProcess:
     stacks: Path
     stdout: Path
     stderr: Path
-    gpu: int | None = None
+    gpu: str | None = None
     chunks: list[Chunk] = field(default_factory=list)
     buffer: bytearray = field(default_factory=bytearray)
     outgoing: bytearray = field(default_factory=bytearray)
@@ -177,7 +177,7 @@ def boot(python: str, environment: Mapping[str, str], logs: Mapping[str, Path], 
     return Booted(process, from_worker[0], to_worker[1])
 
 
-def enlist(booted: Booted, config: dict[str, Any], slots: Slots, slot: int, logs: Mapping[str, Path], gpu: int | None) -> WorkerProcess:
+def enlist(booted: Booted, config: dict[str, Any], slots: Slots, slot: int, logs: Mapping[str, Path], gpu: str | None) -> WorkerProcess:
     """Make a booted process a worker; its slot is filled before its first message is sent."""
     process = booted.process
     slots.clear(slot)

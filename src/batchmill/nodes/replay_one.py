@@ -15,7 +15,7 @@ from types import TracebackType
 from batchmill.errors import UsageError
 from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.feeding import known_failures, mounts_of
-from batchmill.nodes.gpus import gpu_count
+from batchmill.nodes.gpus import GpuIndexes, gpu_ids
 from batchmill.nodes.node import worker_environment
 from batchmill.parallel_run.answers import answer_of
 from batchmill.parallel_run.events import NodeConfig
@@ -148,8 +148,9 @@ def _ask(folder: RunFolder, coordinator: Coordinator) -> Ask:
 def _place(config: NodeConfig, room: Path, ask: Ask) -> Place:
     environment = worker_environment(config)
     environment.pop("CUDA_VISIBLE_DEVICES", None)
-    if gpu_count(environment):
-        environment["CUDA_VISIBLE_DEVICES"] = "0"
+    gpu = GpuIndexes(gpu_ids(config.gpu_ids, environment), config.gpus_per_process).take()
+    if gpu is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = gpu
     return Place(
         str(config.script),
         str(config.source),

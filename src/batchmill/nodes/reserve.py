@@ -19,7 +19,7 @@ class Reserve:
         logs = NodeLogs(config.run_folder, node)
         self.first_number = logs.next_process_number()
         self._booted: dict[str, Booted] = {}
-        if gpu_count(environment):
+        if gpu_count(environment) or config.gpus_per_process is not None:
             return
         try:
             for number in range(self.first_number, self.first_number + config.workers):

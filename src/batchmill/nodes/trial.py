@@ -14,7 +14,7 @@ import psutil
 
 from batchmill.errors import DiskFullError, InputError
 from batchmill.nodes.coordinator import Coordinator
-from batchmill.nodes.gpus import gpu_count
+from batchmill.nodes.gpus import gpu_count, gpu_processes
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.watch import high_water
 from batchmill.parallel_run.answers import Answers
@@ -199,7 +199,7 @@ def try_out(shown: Preview, wanted: int) -> tuple[Trial, Work, Machine]:
     finally:
         coordinator.ledger.close()
     workers = config.workers * config.node_count
-    machine = Machine(usable_cores(), usable_memory(), gpu_count(config.environment))
+    machine = Machine(usable_cores(), usable_memory(), gpu_processes(gpu_count(config.environment), config.gpus_per_process))
     return run.trial, _work(shown, workers, remote=config.remote), machine
 
 

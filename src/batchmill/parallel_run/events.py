@@ -220,6 +220,10 @@ class NodeConfig:
     resource_monitor_interval: float = 600.0
     memory_limit: int | None = None
     """Bytes that the workers of one node may use together; the largest is stopped when they take more."""
+    gpus_per_process: float | None = None
+    """How much of a GPU a worker gets; None: one each, as Azure ML gives them out."""
+    gpu_ids: tuple[str, ...] | None = None
+    """The GPUs of this node, as ``CUDA_VISIBLE_DEVICES`` names them; None: the first ones of the machine."""
     accept_changed: bool = False
     """Replay: give files to the script that were changed since the plan was made (somebody mended them)."""
 

@@ -92,6 +92,12 @@ class RunSettings(BaseModel):
     workers: Annotated[int | None, Flag(metavar="N", group=WORK)] = Field(
         None, ge=1, description="Worker processes per node [default: usable cores divided by nodes, or GPUs]."
     )
+    gpus_per_process: Annotated[float | None, Flag(metavar="N", group=WORK)] = Field(
+        None,
+        ge=0,
+        description="How much of a GPU each worker process gets: 0.5 puts two on each GPU, 2 gives each two, 0 none [default: one each "
+        "while there are any].",
+    )
     nodes: Annotated[int, Flag(metavar="N", group=WORK)] = Field(1, ge=1, description="Nodes; on one machine they share its cores.")
     source: Annotated[str | None, Flag(metavar="DIR", group=WORK)] = Field(
         None, description="The folder copied into the run as the script's source [default: the script's own folder]."
@@ -207,6 +213,13 @@ class RunSettings(BaseModel):
         if int(match[1]) == 0:
             raise ValueError("must be greater than 0: a mini-batch without items cannot be run")
         return text
+
+    @field_validator("gpus_per_process")
+    @classmethod
+    def _part_or_whole(cls, value: float | None) -> float | None:
+        if value is not None and value > 1 and value % 1:
+            raise ValueError("must be a part of a GPU, up to 1, or a whole number of them")
+        return value
 
     @field_validator("append_row_file_name")
     @classmethod

@@ -35,6 +35,8 @@ def complete(values: Mapping[str, Any]) -> dict[str, Any] | None:
         given[name] = found
     if given.get("partition_keys") or (given.get("reuse") and given.get("output_action")):  # they exclude other settings
         return None
+    if given.get("gpus_per_process") is not None:  # a part or a whole number
+        return None
     result: dict[str, Any] = {}
     for name, (_, _, _, default) in FIELDS.items():
         if name not in given and default is ...:
