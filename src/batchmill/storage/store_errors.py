@@ -42,7 +42,7 @@ class Refusal:
 
 def refusal(error: BaseException, location: Location) -> Refusal:
     """Tell what an exception of obstore means. ``word`` is one of missing, container, exists, changed, denied, credentials,
-    unreachable, name, setup or other."""
+    unreachable, name, setup, beyond (its end) or other."""
     text = str(error).partition("\n\nDebug source")[0]
     status, code = STATUS.search(text), CODE.search(text)
     number, name, kind = int(status[1]) if status else 0, code[1] if code else "", type(error).__name__
@@ -58,6 +58,8 @@ def refusal(error: BaseException, location: Location) -> Refusal:
         return Refusal("changed", "it has changed")
     if isinstance(error, FileNotFoundError) or number == 404:
         return Refusal("missing", "there is no such object", "Check the name.")
+    if number == 416:
+        return Refusal("beyond", "it ends before that")
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or number in (401, 403) or name in KEY_WORDS:
         return Refusal("denied", f"access is denied ({name or number})" if name or number else "access is denied", _credentials(location))
     if kind == "InvalidPathError" or (isinstance(error, ValueError) and "parse path" in text):
