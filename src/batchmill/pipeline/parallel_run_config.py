@@ -14,6 +14,7 @@ from batchmill.pipeline.parallel_run_rules import (
     check_partition_keys,
     check_percent,
     check_threshold,
+    checked_gpu_share,
     checked_node_count,
     checked_size,
     positive,
@@ -33,6 +34,8 @@ class ParallelRunConfig:
 
     ``mini_batch_size``: files, or bytes of table text (``"1MB"``), or rows of a table (``"500rows"``); kept as a number.
     ``isolate_failures`` (not in Azure ML): whether a mini-batch that failed all its tries is bisected until only its bad items fail.
+    ``gpus_per_process`` (not in Azure ML): how much of a GPU each process gets, 0.5 puts two on each; None is Azure ML's rule, one each
+    while there are any.
     A `PipelineParameter` may stand for mini_batch_size, partition_keys (JSON text), node_count, process_count_per_node,
     run_invocation_timeout, run_max_try and logging_level. Numbers may come as digits, as ``os.environ`` has them.
 
@@ -63,6 +66,7 @@ class ParallelRunConfig:
         environment_variables: dict[str, str] | None = None,
         *,
         isolate_failures: bool = True,
+        gpus_per_process: float | None = None,
     ) -> None:
         self.environment = check_environment(environment)
         self.output_action = check_output_action(output_action)
@@ -86,6 +90,7 @@ class ParallelRunConfig:
         self.description = description
         self.environment_variables = environment_variables
         self.isolate_failures = bool(isolate_failures)
+        self.gpus_per_process = checked_gpu_share(gpus_per_process)
 
     def _take_thresholds(self, error_threshold: Any, allowed_failed_count: Any, allowed_failed_percent: Any) -> None:
         check_threshold("error_threshold", error_threshold)

@@ -63,6 +63,19 @@ def check_percent(value: Any) -> None:
         raise ValueError(f"allowed_failed_percent '{value}' is not between 0 and 100.")
 
 
+def checked_gpu_share(value: Any) -> float | None:
+    """A part of a GPU, up to 1, or a whole number of them; None stays.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0 or (value > 1 and value % 1):
+        raise ValueError(f"gpus_per_process '{value}' is not a part of a GPU, up to 1, nor a whole number of them.")
+    return float(value)
+
+
 def checked_size(value: Any) -> Any:
     """A mini-batch size as a number of files or bytes; ``500rows`` stays a text, a pipeline parameter what it is.
 

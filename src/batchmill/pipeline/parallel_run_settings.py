@@ -32,6 +32,7 @@ AS_THEY_ARE = (
     "process_count_per_node",
     "logging_level",
     "isolate_failures",
+    "gpus_per_process",
 )
 
 

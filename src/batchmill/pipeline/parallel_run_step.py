@@ -33,6 +33,7 @@ SETTINGS = (
     "process_count_per_node",
     "logging_level",
     "isolate_failures",
+    "gpus_per_process",
 )
 RANKS = "rank_mini_batch_count"
 NO_INPUTS = "The parameter 'inputs' must be a list and have at least one element or rank_mini_batch_count must be greater than zero."

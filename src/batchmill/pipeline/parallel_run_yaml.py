@@ -36,17 +36,19 @@ FIELDS = (
 REQUIRED = ("entry_script", "error_threshold", "output_action", "node_count")
 NO_ENVIRONMENT = "Parameter error: an environment must be provided"
 COMPUTE, ENVIRONMENT, FOLDER, NAME = "compute_target_name", "environment", "environment_dir_path", "environment_name"
-ISOLATE = "isolate_failures"
+ISOLATE, GPUS = "isolate_failures", "gpus_per_process"
 
 
 def save(config: ParallelRunConfig, path: str | os.PathLike[str]) -> None:
-    """Write a configuration. Passwords of the environment are left out; ``isolate_failures`` is written where it is off."""
+    """Write a configuration. Passwords of the environment are left out; what Azure ML does not have is written where it is set."""
     import yaml
 
     values: dict[str, Any] = {name: default_of(getattr(config, name)) for name in FIELDS}
     values |= {COMPUTE: config.compute_name, ENVIRONMENT: config.environment.to_dict()}
     if not config.isolate_failures:
         values[ISOLATE] = False
+    if config.gpus_per_process is not None:
+        values[GPUS] = config.gpus_per_process
     text = yaml.safe_dump({TOP: values}, sort_keys=False, allow_unicode=True)
     Path(path).write_text(text, encoding="utf-8")
 
@@ -71,6 +73,7 @@ def load(workspace: Workspace, path: str | os.PathLike[str]) -> ParallelRunConfi
         environment=_environment(workspace, values, Path(path).absolute().parent),
         compute_target=_compute(workspace, values.get(COMPUTE)),
         isolate_failures=bool(values.get(ISOLATE, True)),
+        gpus_per_process=values.get(GPUS),
         **given,
     )
 

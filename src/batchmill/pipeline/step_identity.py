@@ -20,7 +20,7 @@ from batchmill.workspace.input_listing import QUERY, hash_of_dataset, keep_listi
 if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
 
-NOT_RESULTS = ("process_count_per_node", "logging_level", "run_invocation_timeout", "run_max_try", "workers")
+NOT_RESULTS = ("process_count_per_node", "gpus_per_process", "logging_level", "run_invocation_timeout", "run_max_try", "workers")
 """Settings of parallel runs that say how fast and how patiently, and change no row."""
 Parts = dict[str, Any]
 

@@ -182,6 +182,7 @@ def test_k21_files(ws: Workspace, cluster: AmlCompute, tmp_path: Path) -> None:
         source_directory="scripts",
         description="scores",
         isolate_failures=False,
+        gpus_per_process=0.5,
     )
     made.save_to_yaml(tmp_path / "config.yml")
     read = ParallelRunConfig.load_yaml(ws, tmp_path / "config.yml")
@@ -192,6 +193,7 @@ def test_k21_files(ws: Workspace, cluster: AmlCompute, tmp_path: Path) -> None:
         "error_threshold allowed_failed_count allowed_failed_percent output_action logging_level entry_script source_directory description"
     )
     same += " run_invocation_timeout run_max_try append_row_file_name environment_variables isolate_failures process_count_per_node"
+    same += " gpus_per_process"
     for name in same.split():
         assert getattr(read, name) == getattr(made, name), name
 
@@ -242,3 +244,14 @@ def test_files_that_hold_no_configuration(ws: Workspace, tmp_path: Path, text: s
     (tmp_path / "config.yml").write_text(text)
     with pytest.raises(ValueError, match=said):
         ParallelRunConfig.load_yaml(ws, tmp_path / "config.yml")
+
+
+@pytest.mark.parametrize("share", [None, 0, 0.5, 1, 2])
+def test_a_process_may_get_part_of_a_gpu_or_several(share: float | None) -> None:
+    assert config(gpus_per_process=share).gpus_per_process == share
+
+
+@pytest.mark.parametrize("share", [-1, 1.5, True, "1"])
+def test_a_share_of_a_gpu_that_is_none(share: object) -> None:
+    with pytest.raises(ValueError, match="is not a part of a GPU, up to 1, nor a whole number of them"):
+        config(gpus_per_process=share)
