@@ -27,7 +27,8 @@ TABLES = {
     "meta": "Values by name: id, name, status, error, created, ended, counts, epoch, deaths, suspects; how much of the output is proven "
     "(output_front, output_length); a replay whose rows are merged and that is not settled yet (replay_pending); what was "
     "reused (reuse); what the results depend on, for later runs that reuse them (names, interpreter, installed).",
-    "ranges": "Consecutive mini-batches that one worker finished without trouble, with one packed record each (`packed`).",
+    "ranges": "Consecutive mini-batches that finished without trouble, with one packed record each (`packed`). On a cluster `worker`"
+    " may name several processes of the node: `process000*3,4` are three mini-batches of process000, then one of process004.",
     "pieces": "The pieces of bisected mini-batches that have their fate; `part` is null where a single item failed.",
     "splits": "Mini-batches that were bisected; `ended` is 1 once every item has its fate.",
     "failed": "Mini-batches that failed as a whole.",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from batchmill.parallel_run.job import Ending
 from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.merged_outcomes import shares
 from batchmill.parallel_run.reuse_note import reuse_lines
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.records import RunStatus
@@ -116,8 +117,12 @@ def _write_processed(ledger: Ledger, folder: Path, plan: PlanFile) -> None:
     tries = {mini_batch: count for mini_batch, count, _ in ledger.tries_of_whole()}
     with (folder / "processed_mini-batches.csv").open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         csv.writer(file, lineterminator="\n").writerow(COLUMNS)
-        for first, _, node, worker, packed, _ in ledger.records():
-            file.writelines(_done_lines(first, worker, packed, tries, plan, processes[node, worker]))
+        for first, count, node, workers, packed, _ in ledger.records():
+            at = 0
+            for worker, times in shares(workers, count):
+                records = packed[at * RECORD.size : (at + times) * RECORD.size]
+                file.writelines(_done_lines(first + at, worker, records, tries, plan, processes[node, worker]))
+                at += times
         csv.writer(file, lineterminator="\n").writerows(_exceptional_rows(ledger, plan, processes))
     _write_summary(folder / "process_summary.csv", ("Node", "Process"), processes)
     nodes: defaultdict[tuple[str, ...], _Sum] = defaultdict(_Sum)

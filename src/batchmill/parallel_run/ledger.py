@@ -199,10 +199,15 @@ class Ledger:
 
     def add_notes(self, done: Done, attempt: int) -> list[DeadLetter]:
         """The items a successful try left out, and its warnings; returns the new letters."""
-        letters = []
+        letters: list[DeadLetter] = []
+        if not done.notes:
+            return letters
+        from batchmill.parallel_run.merged_outcomes import worker_of
+
         for note in done.notes:
+            worker = worker_of(done.worker, note["mb"] - done.first)
             if "warning" in note:
-                self.add_warning(note["warning"], note["mb"], done.worker)
+                self.add_warning(note["warning"], note["mb"], worker)
             else:
                 letters.append(
                     self.add_letter(
@@ -211,7 +216,7 @@ class Ledger:
                         note["position"],
                         note["items_failed"],
                         attempt,
-                        done.worker,
+                        worker,
                         note["class"],
                         note["message"],
                         None,
@@ -273,14 +278,18 @@ class Ledger:
             yield row[0], row[1], Segment(row[2], row[3], row[4], row[5]), row[6], row[7], row[8]
 
     def records(self) -> Iterator[tuple[int, int, str, str, bytes, bytes]]:
-        """(first, count, node, worker, packed, spans) in order."""
+        """(first, count, node, worker, packed, spans) in order; ``worker`` may name several (`merged_outcomes`)."""
         yield from self._connection.execute("SELECT first, count, node, worker, packed, spans FROM ranges ORDER BY first")
 
     def record_of(self, mini_batch: int) -> tuple[str, str, bytes] | None:
         """(node, worker, spans of its range) of a mini-batch that succeeded as a whole, else None."""
-        query = "SELECT first + count, node, worker, spans FROM ranges WHERE first <= ? ORDER BY first DESC LIMIT 1"
+        from batchmill.parallel_run.merged_outcomes import worker_of
+
+        query = "SELECT first, count, node, worker, spans FROM ranges WHERE first <= ? ORDER BY first DESC LIMIT 1"
         row = self._connection.execute(query, (mini_batch,)).fetchone()
-        return None if row is None or row[0] <= mini_batch else (row[1], row[2], row[3])
+        if row is None or row[0] + row[1] <= mini_batch:
+            return None
+        return row[2], worker_of(row[3], mini_batch - row[0]), row[4]
 
     def splits(self) -> Iterator[tuple[int, int, int, bool]]:
         """(mini-batch, items, ok, ended)."""
@@ -349,6 +358,7 @@ class Ledger:
 
     def take_out(self, mini_batch: int) -> None:
         """Remove what is recorded of one mini-batch, so that something else can be recorded; a range around it is cut in two."""
+        from batchmill.parallel_run.merged_outcomes import cut_workers
         from batchmill.worker.delivery import RECORD
 
         for table in ("pieces", "splits", "failed"):
@@ -367,7 +377,8 @@ class Ledger:
             length, rows, items, ok = (sum(record[field] for record in records) for field in range(4))
             short = sum(record[3] < record[2] for record in records)
             at = offset + sum(record[0] for record in RECORD.iter_unpack(packed[: (begin - first) * RECORD.size]))
-            values = (begin, end - begin, part, at, length, rows, items, ok, short, node, worker, header, slice_, range_spans)
+            who = cut_workers(worker, begin - first, end - begin)
+            values = (begin, end - begin, part, at, length, rows, items, ok, short, node, who, header, slice_, range_spans)
             self._connection.execute("INSERT INTO ranges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", values)
 
     def has_result(self, mini_batch: int) -> bool:
