@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import rows
+from benchmarks.clusters import ray_overhead, ray_real_work, ray_start_up
 from benchmarks.datastore_transfer import transfer
 from benchmarks.environments import environment_start
 from benchmarks.measure import ROOT
@@ -38,6 +39,9 @@ ROWS: dict[str, Callable[[rows.Options], list[Result]]] = {
     "pipeline-start": pipeline_start,
     "sensor-steps": sensor_steps,
     "many-submits": many_submits,
+    "ray-start-up": ray_start_up,
+    "ray-overhead": ray_overhead,
+    "ray-real-work": ray_real_work,
 }
 
 
