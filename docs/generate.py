@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from batchmill import errors
 from batchmill.cli.commands import make_app
-from batchmill.parallel_run.ledger import SCHEMA
+from batchmill.parallel_run.ledger_schema import SCHEMA
 from batchmill.settings import Flag, RunSettings
 
 REFERENCE = Path(__file__).parent / "reference"

@@ -18,37 +18,8 @@ from typing import Any
 
 from batchmill.errors import DiskFullError, LedgerFencedError
 from batchmill.parallel_run.events import Done, TryFailed
+from batchmill.parallel_run.ledger_schema import SCHEMA, WRITES
 from batchmill.records import Counts, DeadLetter, ItemCounts, MiniBatchCounts, RunStatus
-
-SCHEMA = """
-BEGIN IMMEDIATE;
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS ranges (
-    first INTEGER PRIMARY KEY, count INTEGER NOT NULL, part TEXT NOT NULL, offset INTEGER NOT NULL,
-    length INTEGER NOT NULL,
-    rows INTEGER NOT NULL, items INTEGER NOT NULL, ok INTEGER NOT NULL, short INTEGER NOT NULL,
-    node TEXT NOT NULL, worker TEXT NOT NULL, header TEXT, packed BLOB NOT NULL, spans BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS pieces (
-    mini_batch INTEGER NOT NULL, first INTEGER NOT NULL, count INTEGER NOT NULL, part TEXT, offset INTEGER NOT NULL,
-    length INTEGER NOT NULL,
-    rows INTEGER NOT NULL, ok INTEGER NOT NULL, crc INTEGER NOT NULL, header TEXT, worker TEXT NOT NULL,
-    PRIMARY KEY (mini_batch, first)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS splits (mini_batch INTEGER PRIMARY KEY, items INTEGER NOT NULL, ok INTEGER NOT NULL, ended INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS failed (mini_batch INTEGER PRIMARY KEY, items INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS tries (
-    id INTEGER PRIMARY KEY, mini_batch INTEGER NOT NULL, piece_first INTEGER, piece_count INTEGER, attempt INTEGER NOT NULL,
-    node TEXT NOT NULL, worker TEXT NOT NULL, started REAL NOT NULL, elapsed REAL NOT NULL, run_seconds REAL NOT NULL, status TEXT NOT NULL,
-    items INTEGER, error_class TEXT NOT NULL, message TEXT NOT NULL, traceback TEXT, memory INTEGER NOT NULL, peak INTEGER, printed TEXT);
-CREATE INDEX IF NOT EXISTS tries_of ON tries (mini_batch);
-CREATE TABLE IF NOT EXISTS letters (
-    id INTEGER PRIMARY KEY, mini_batch INTEGER NOT NULL, item TEXT, position INTEGER, items_failed INTEGER NOT NULL,
-    attempt INTEGER NOT NULL,
-    worker TEXT NOT NULL, error_class TEXT NOT NULL, message TEXT NOT NULL, traceback TEXT, peak INTEGER,
-    replayed INTEGER NOT NULL DEFAULT 0);
-CREATE TABLE IF NOT EXISTS warnings (id INTEGER PRIMARY KEY, mini_batch INTEGER, worker TEXT, text TEXT NOT NULL);
-COMMIT;
-"""
-"""All tables in one transaction: one sync instead of one a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +115,10 @@ class Ledger:
                 ) from error
             raise
 
+    def _write(self, name: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+        """Every change of the tables goes through here."""
+        return self._connection.execute(WRITES[name], values)
+
     # --- meta -------------------------------------------------------------------------------------------------------------------
 
     def meta(self, key: str) -> str | None:
@@ -151,7 +126,7 @@ class Ledger:
         return None if row is None else row[0]
 
     def _put(self, key: str, value: str | None) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", storable((key, value)))
+        self._write("meta", storable((key, value)))
 
     def put(self, **values: str | None) -> None:
         """Set meta values (inside a transaction)."""
@@ -187,15 +162,13 @@ class Ledger:
             from batchmill.worker.delivery import RECORD
 
             crc = RECORD.unpack(done.packed)[4]
-            self._connection.execute(
-                "INSERT OR REPLACE INTO pieces VALUES (?,?,?,?,?,?,?,?,?,?,?)",
-                (done.first, *done.piece, done.part, done.offset, done.length, done.rows, done.ok, crc, done.header, done.worker),
-            )
+            place = (done.first, *done.piece, done.part, done.offset, done.length)
+            self._write("piece", (*place, done.rows, done.ok, crc, done.header, done.worker))
             return
         where = (done.first, done.count, done.part, done.offset, done.length)
         numbers = (done.rows, done.items, done.ok, done.short)
         origin = (done.node, done.worker, done.header, done.packed, done.spans)
-        self._connection.execute("INSERT INTO ranges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", (*where, *numbers, *origin))
+        self._write("range", (*where, *numbers, *origin))
 
     def add_notes(self, done: Done, attempt: int) -> list[DeadLetter]:
         """The items a successful try left out, and its warnings; returns the new letters."""
@@ -226,8 +199,7 @@ class Ledger:
         return letters
 
     def add_warning(self, text: str, mini_batch: int | None = None, worker: str | None = None) -> None:
-        values = storable((mini_batch, worker, text))
-        self._connection.execute("INSERT INTO warnings (mini_batch, worker, text) VALUES (?,?,?)", values)
+        self._write("warning", storable((mini_batch, worker, text)))
 
     def add_letter(
         self,
@@ -243,8 +215,7 @@ class Ledger:
         peak: int | None,
     ) -> DeadLetter:
         values = storable((mini_batch, item, position, items_failed, attempt, worker, error_class, message, traceback, peak))
-        columns = "mini_batch, item, position, items_failed, attempt, worker, error_class, message, traceback, peak"
-        cursor = self._connection.execute(f"INSERT INTO letters ({columns}) VALUES (?,?,?,?,?,?,?,?,?,?)", values)
+        cursor = self._write("letter", values)
         return DeadLetter(int(cursor.lastrowid or 0), *values)
 
     def add_try(self, event: TryFailed, attempt: int) -> None:
@@ -254,20 +225,16 @@ class Ledger:
         times = (event.started, event.elapsed, event.run_seconds, event.status, event.items)
         why = (error.error_class, error.message, error.traceback, int(error.memory), error.peak)
         printed = None if event.printed is None else json.dumps(event.printed)
-        columns = "mini_batch, piece_first, piece_count, attempt, node, worker, started, elapsed, run_seconds, status, items"
-        self._connection.execute(
-            f"INSERT INTO tries ({columns}, error_class, message, traceback, memory, peak, printed) VALUES ({','.join('?' * 17)})",
-            storable((*what, *times, *why, printed)),
-        )
+        self._write("try", storable((*what, *times, *why, printed)))
 
     def add_split(self, mini_batch: int, items: int, ok: int, *, ended: bool) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO splits VALUES (?,?,?,?)", (mini_batch, items, ok, int(ended)))
+        self._write("split", (mini_batch, items, ok, int(ended)))
 
     def add_failed_piece(self, mini_batch: int, piece: tuple[int, int], worker: str) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO pieces VALUES (?,?,?,NULL,0,0,0,0,0,NULL,?)", (mini_batch, *piece, worker))
+        self._write("piece", (mini_batch, *piece, None, 0, 0, 0, 0, 0, None, worker))
 
     def add_failed(self, mini_batch: int, items: int) -> None:
-        self._connection.execute("INSERT OR REPLACE INTO failed VALUES (?,?)", (mini_batch, items))
+        self._write("failed", (mini_batch, items))
 
     # --- reading ----------------------------------------------------------------------------------------------------------------
 
@@ -361,14 +328,14 @@ class Ledger:
         from batchmill.parallel_run.merged_outcomes import cut_workers
         from batchmill.worker.delivery import RECORD
 
-        for table in ("pieces", "splits", "failed"):
-            self._connection.execute(f"DELETE FROM {table} WHERE mini_batch = ?", (mini_batch,))
+        for what in ("no pieces", "no split", "no failed"):
+            self._write(what, (mini_batch,))
         row = self._connection.execute("SELECT * FROM ranges WHERE first <= ? ORDER BY first DESC LIMIT 1", (mini_batch,)).fetchone()
         if row is None or row[0] + row[1] <= mini_batch:
             return
         first, count, part, offset = row[:4]
         node, worker, header, packed, range_spans = row[9:14]
-        self._connection.execute("DELETE FROM ranges WHERE first = ?", (first,))
+        self._write("no range", (first,))
         for begin, end in ((first, mini_batch), (mini_batch + 1, first + count)):
             if end <= begin:
                 continue
@@ -379,7 +346,7 @@ class Ledger:
             at = offset + sum(record[0] for record in RECORD.iter_unpack(packed[: (begin - first) * RECORD.size]))
             who = cut_workers(worker, begin - first, end - begin)
             values = (begin, end - begin, part, at, length, rows, items, ok, short, node, who, header, slice_, range_spans)
-            self._connection.execute("INSERT INTO ranges VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)", values)
+            self._write("range", values)
 
     def has_result(self, mini_batch: int) -> bool:
         """Whether a mini-batch that was leased by itself came to anything: it ran as a whole, or a piece of it did."""
@@ -393,34 +360,31 @@ class Ledger:
         """
         if single is None and not other.has_result(mini_batch):
             return False
-        marks = ",".join("?" * 14)
         row = other._connection.execute("SELECT * FROM ranges WHERE first = ?", (mini_batch,)).fetchone()
         split = other._connection.execute("SELECT * FROM splits WHERE mini_batch = ? AND ended = 1", (mini_batch,)).fetchone()
         if single is None:
             self.take_out(mini_batch)
         for first in single or ():
-            self._connection.execute("DELETE FROM pieces WHERE mini_batch = ? AND first = ?", (mini_batch, first))
+            self._write("no piece", (mini_batch, first))
         tries = other._connection.execute("SELECT * FROM tries WHERE mini_batch = ? ORDER BY id", (mini_batch,)).fetchall()
-        self._connection.executemany(f"INSERT INTO tries VALUES (NULL{',?' * 17})", [one[1:] for one in tries])
+        for one in tries:
+            self._write("try", one[1:])
         if row is not None:
-            self._connection.execute(f"INSERT INTO ranges VALUES ({marks})", row)
+            self._write("range", row)
             return True
-        self._connection.execute("INSERT OR REPLACE INTO splits VALUES (?,?,?,?)", split)
+        self._write("split", split)
         pieces = other._connection.execute("SELECT * FROM pieces WHERE mini_batch = ?", (mini_batch,)).fetchall()
-        self._connection.executemany(f"INSERT OR REPLACE INTO pieces VALUES ({','.join('?' * 11)})", pieces)
+        for piece in pieces:
+            self._write("piece", piece)
         return True
 
     def settle_letter(self, letter: DeadLetter, again: DeadLetter | None) -> None:
         """A replayed letter: done with, or still failing, with one attempt more and the newest error."""
         if again is None:
-            self._connection.execute("UPDATE letters SET replayed = 1 WHERE id = ?", (letter.id,))
+            self._write("letter settled", (letter.id,))
             return
         values = (again.items_failed, again.worker, again.error_class, again.message, again.traceback, again.peak_memory, letter.id)
-        self._connection.execute(
-            "UPDATE letters SET attempt = attempt + 1, items_failed = ?, worker = ?, error_class = ?, message = ?, traceback = ?, peak = ?"
-            " WHERE id = ?",
-            values,
-        )
+        self._write("letter again", values)
 
     def sums(self) -> tuple[int, int, int]:
         """(mini-batches with a fate, items, items ok), added up from the rows themselves: what the counters are proved against."""
