@@ -151,7 +151,7 @@ class Zoo:
         """A coordinator in a process of its own, to be killed."""
         log = (folder.logs / "coordinator.txt").open("ab")
         with log:
-            return subprocess.Popen([sys.executable, "-m", "batchmill.nodes.coordinator", folder.id], stdout=log, stderr=log)
+            return subprocess.Popen([sys.executable, "-m", "batchmill.nodes.coordinator_process", folder.id], stdout=log, stderr=log)
 
 
 def rows(names: Sequence[str], *without: str) -> str:

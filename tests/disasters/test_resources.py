@@ -245,7 +245,7 @@ def test_few_descriptors(zoo: Zoo) -> None:
     """A coordinator that may open few files says so, or gets by."""
     names = zoo.files(12)
     folder = zoo.create("import os\ndef run(mini_batch): return [os.path.basename(path) for path in mini_batch]")
-    command = f"ulimit -n 24; exec {sys.executable} -m batchmill.nodes.coordinator {folder.id}"
+    command = f"ulimit -n 24; exec {sys.executable} -m batchmill.nodes.coordinator_process {folder.id}"
     subprocess.run(["bash", "-c", command], capture_output=True, timeout=60, check=False)
     eventually(lambda: not survivors(folder.id))
     if Run(folder).status is not RunStatus.COMPLETED:

@@ -1,16 +1,10 @@
-"""The coordinator: takes a run up (new, interrupted, failed) and carries it to its end. Also the body of a detached run's process."""
+"""The coordinator: takes a run up (new, interrupted, failed) and carries it to its end."""
 
 from __future__ import annotations
 
 import json
 import os
 import shutil
-import signal
-import sys
-import threading
-import time
-import traceback
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +19,12 @@ from batchmill.nodes.node import worker_environment
 from batchmill.nodes.node_setup import CACHE_BYTES, unplanned_config
 from batchmill.nodes.reserve import Reserve
 from batchmill.nodes.restoring import restore
+from batchmill.nodes.suspects import suspect
 from batchmill.parallel_run.answers import Answers
 from batchmill.parallel_run.dead_letters import write_dead_letters
 from batchmill.parallel_run.earlier_runs import note
-from batchmill.parallel_run.events import ErrorFacts, NodeConfig
+from batchmill.parallel_run.events import Engine, NodeConfig
+from batchmill.parallel_run.item_names import item_name, items_of
 from batchmill.parallel_run.job import Ending, Job, Limits, feed_output
 from batchmill.parallel_run.job_logs import write_job_logs
 from batchmill.parallel_run.ledger import Ledger
@@ -36,16 +32,15 @@ from batchmill.parallel_run.names import Names
 from batchmill.parallel_run.output import OrderedOutput
 from batchmill.parallel_run.plan import check_output_outside, make_plan
 from batchmill.parallel_run.progress import Progress, Silent
-from batchmill.parallel_run.run_folder import RunFolder, find_run
+from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.run_identity import COMPLETE, installed, installed_in, source_list
-from batchmill.parallel_run.scheduler import COORDINATOR_DIED, Instruction, Policy, Scheduler
+from batchmill.parallel_run.scheduler import Instruction, Policy, Scheduler
 from batchmill.parallel_run.snapshot import take_snapshot
-from batchmill.parallel_run.target import target_of
+from batchmill.parallel_run.target import OutputTarget, target_of
 from batchmill.records import RunStatus
 from batchmill.settings import RunSettings
 from batchmill.storage.files import disk_is_full
 from batchmill.worker.plan_file import PlanFile
-from batchmill.worker.slots import in_flight
 
 if TYPE_CHECKING:
     from batchmill.workspace.environment_preparation import Interpreter
@@ -53,17 +48,13 @@ if TYPE_CHECKING:
 
 LEAST_CACHE = 1 << 20
 BALLAST = 256 << 10
-DEATHS_BEFORE_SUSPICION = 3
-LAST_SECONDS = 5.0
-DIED_WITH_IT = ErrorFacts(
-    COORDINATOR_DIED, "The coordinator died again while this mini-batch ran alone. Look for what takes the whole machine down (memory?)."
-)
-EXIT_CODES = {RunStatus.COMPLETED: 0, RunStatus.INTERRUPTED: 130}
-"""What a command returns for each ending; 1 for all others."""
 
 
 class Coordinator:
-    """One incarnation of one run: holds the run folder and the output folder while it lives."""
+    """One incarnation of one run: holds the run folder and the output folder while it lives.
+
+    The methods under "where the run is" say which ledger, engine and output it works with: for a run on this machine, here.
+    """
 
     def __init__(self, folder: RunFolder, progress: Progress | None = None) -> None:
         self.folder = folder
@@ -72,7 +63,7 @@ class Coordinator:
         self.settings = RunSettings(**self.description["settings"])
         started_in, workspace = Path(self.description["folder"]), self.description.get("workspace")
         self.names = Names(self.settings, started_in, workspace, run=folder.path, step=self.description.get("step_run"))
-        self.target = target_of(self.names.place(self.description["output"]), folder, self.settings.retry_timeout)
+        self.target = self._make_target()
         self.output = self.target.folder
         self._reserve: Reserve | None = None
         self._interpreter: Interpreter | None = None
@@ -90,7 +81,7 @@ class Coordinator:
             UsageError: the run cannot begin (if it is new, nothing of it is left), or it is completed.
         """
         self.folder.lock()
-        self.ledger = Ledger(self.folder.ledger, write=True)
+        self.ledger = self._open_ledger()
         if self.ledger.status is RunStatus.COMPLETED:
             self.ledger.close()
             self.folder.unlock()
@@ -114,8 +105,7 @@ class Coordinator:
             with CancelWatch(self.folder.cancel_request):
                 self.names.bind(self.ledger)
                 self.names.connect()
-            if self.settings.environment is None and self.settings.compute is None:
-                self._start_reserve()
+            self._start_ahead()
             self._plan_in_time()
             with CancelWatch(self.folder.cancel_request):
                 self.find_interpreter()
@@ -148,18 +138,12 @@ class Coordinator:
 
     def _let_go(self) -> None:
         status = self.ledger.status
-        self.names.record(self.folder, status if status.ended else RunStatus.INTERRUPTED)
+        self._record(status if status.ended else RunStatus.INTERRUPTED)
         self.give_nodes_back()
         self.names.scripts.close()
         self.ledger.close()
         self.target.release()
         self.folder.unlock()
-
-    def _start_reserve(self) -> None:
-        """Worker processes load their modules while the plan is made; without space for their logs that is left to the nodes."""
-        config = self._unplanned_config(self.folder.snapshot)
-        with suppress(OSError):
-            self._reserve = Reserve(config, "node0", worker_environment(config), tables=self._probably_tables())
 
     def _probably_tables(self) -> bool:
         """A guess before anything is listed: only what workers load ahead depends on it."""
@@ -199,8 +183,7 @@ class Coordinator:
     def _plan_and_snapshot(self) -> None:
         if not (self.folder.snapshot / COMPLETE).exists():
             shutil.rmtree(self.folder.snapshot, ignore_errors=True)
-            take_snapshot(Path(self.description["script"]), self.source_folder(), self.folder.snapshot, self.data_places())
-            (self.folder.snapshot / COMPLETE).write_text(source_list(self.folder.snapshot))
+            self._take_snapshot()
         if not (self.folder.plan / "plan.json").exists():
             was_in = os.getcwd()
             os.chdir(self.description["folder"])
@@ -280,7 +263,7 @@ class Coordinator:
             raise
         if not taken:
             return self._cancel()
-        self.names.record(self.folder, RunStatus.RUNNING)
+        self._record(RunStatus.RUNNING)
         try:
             try:
                 job = self._job()
@@ -297,7 +280,7 @@ class Coordinator:
         if self.settings.compute is None:
             return True
         self._put_status(RunStatus.QUEUED)
-        self.names.record(self.folder, RunStatus.QUEUED)
+        self._record(RunStatus.QUEUED)
         lease = self.hold_nodes()
         self._put_status(RunStatus.RUNNING)
         return lease is not None
@@ -351,8 +334,7 @@ class Coordinator:
             self._write_logs(job, ending)
         if ending.status is RunStatus.COMPLETED:
             self._note_completed()
-            for spent in (self.folder.parts, self.folder.path / "work", self.folder.path / "cache"):
-                shutil.rmtree(spent, ignore_errors=True)
+            self._remove_spent()
         self.progress.ended(ending.status, ending.counts, ending.error)
         return ending
 
@@ -381,14 +363,13 @@ class Coordinator:
         folder.parts.mkdir(exist_ok=True)
         output = None
         if settings.output_action == "append_row":
-            output = OrderedOutput(self.output, settings.append_row_file_name, folder.parts, folder.id, self.epoch, self.plan.mini_batches)
+            output = self._ordered_output()
             output.open(int(self.ledger.meta("output_front") or 0), int(self.ledger.meta("output_length") or 0))
             if self._restored:
                 feed_output(self.ledger, output)
         config = self.node_config(folder.snapshot)
         limits, level = self.limits(config), settings.logging_level
-        lease = self._lease
-        engine = LocalEngine(config, self._reserve, None if lease is None else lease.take_news())
+        engine, lease = self._engine(config), self._lease
         return Job(
             folder,
             self.ledger,
@@ -424,24 +405,8 @@ class Coordinator:
         scheduler = Scheduler(plan.mini_batches, policy, items_of(plan))
         if self._restored:
             restore(self.ledger, scheduler)
-            self._charged = self._suspect(scheduler)
+            self._charged = suspect(self.folder.slots, self.ledger, scheduler)
         return scheduler
-
-    def _suspect(self, scheduler: Scheduler) -> list[Instruction]:
-        """After three deaths without a commit between, what was in flight is suspect and runs alone; nothing is charged before.
-        When a coordinator dies again while a suspect runs alone, that is a try of it, and charged (decision 8)."""
-        slots = sorted(self.folder.slots.glob("epoch*"), key=lambda path: int(path.name[5:]))
-        found = in_flight(str(slots[-1])) if slots else []
-        for path in slots:
-            path.unlink()
-        suspects = [k for k in json.loads(self.ledger.meta("suspects") or "[]") if scheduler.is_open(k)]
-        guilty = found[0] if len(found) == 1 and found[0] in suspects else None
-        if int(self.ledger.meta("deaths") or 0) >= DEATHS_BEFORE_SUSPICION:
-            suspects = sorted({*suspects, *(k for k in found if k < scheduler.total)})
-        with self.ledger.transaction():
-            self.ledger.put(suspects=json.dumps(suspects))
-        scheduler.suspect(suspects)
-        return [] if guilty is None else scheduler.charge(guilty, DIED_WITH_IT, time.time())
 
     def node_config(self, source: Path) -> NodeConfig:
         """How workers are started; ``source`` is the copy of the script's folder that they use."""
@@ -462,68 +427,36 @@ class Coordinator:
             size=size,
         )
 
+    # --- where the run is -------------------------------------------------------------------------------------------------------
 
-def item_name(plan: PlanFile) -> Callable[[int, int], str]:
-    """What an item of a mini-batch is called where no worker can say: its path, for rows with their place (-1: unread)."""
+    def _make_target(self) -> OutputTarget:
+        return target_of(self.names.place(self.description["output"]), self.folder, self.settings.retry_timeout)
 
-    def name(mini_batch: int, position: int) -> str:
-        part = plan.mini_batch(mini_batch)
-        if plan.header["kind"] != "table":
-            return plan.item(part.items[max(0, position)]).path
-        where = plan.item(part.items[0]).path if part.items else f"the rows of {part.keys}"
-        return where if position < 0 else f"{where}: row {position + 1} of mini-batch {mini_batch}"
+    def _open_ledger(self) -> Ledger:
+        return Ledger(self.folder.ledger, write=True)
 
-    return name
+    def _record(self, status: RunStatus) -> None:
+        """Tell the registry of the workspace, if the run uses one."""
+        self.names.record(self.folder, status)
 
+    def _start_ahead(self) -> None:
+        """Worker processes load their modules while the plan is made; without space for their logs that is left to the nodes."""
+        if self.settings.environment is None and self.settings.compute is None:
+            config = self._unplanned_config(self.folder.snapshot)
+            with suppress(OSError):
+                self._reserve = Reserve(config, "node0", worker_environment(config), tables=self._probably_tables())
 
-def items_of(plan: PlanFile) -> Callable[[int], int | None]:
-    """Items of a mini-batch where the plan knows them: files are counted, rows only when they are read."""
-    known = plan.header["kind"] != "table"
-    return lambda k: len(plan.mini_batch(k).items) if known else None
+    def _take_snapshot(self) -> None:
+        take_snapshot(Path(self.description["script"]), self.source_folder(), self.folder.snapshot, self.data_places())
+        (self.folder.snapshot / COMPLETE).write_text(source_list(self.folder.snapshot))
 
+    def _ordered_output(self) -> OrderedOutput:
+        name, total = self.settings.append_row_file_name, self.plan.mini_batches
+        return OrderedOutput(self.output, name, self.folder.parts, self.folder.id, self.epoch, total)
 
-def main(arguments: list[str] | None = None) -> int:
-    """``python -m batchmill.nodes.coordinator RUN --report FD``: tell the starter how the beginning went, then carry the run out.
+    def _engine(self, config: NodeConfig) -> Engine:
+        return LocalEngine(config, self._reserve, None if self._lease is None else self._lease.take_news())
 
-    With ``--life FD`` the process ends when the other end of that pipe is closed, which the death of whoever holds it does.
-    """
-    import argparse
-
-    parser = argparse.ArgumentParser()
-    parser.add_argument("run")
-    parser.add_argument("--report", type=int)
-    parser.add_argument("--life", type=int)
-    options = parser.parse_args(arguments)
-    if options.life is not None:
-        threading.Thread(target=_end_with, args=(options.life,), name="batchmill-life", daemon=True).start()
-    coordinator = Coordinator(find_run(options.run))
-    try:
-        coordinator.prepare()
-    except BatchmillError as error:
-        _report(options.report, {"error": error.message, "cure": error.cure, "class": type(error).__name__})
-        return error.exit_code
-    _report(options.report, {"planned": True})
-    return EXIT_CODES.get(coordinator.carry_out().status, 1)
-
-
-def _end_with(descriptor: int) -> None:
-    """Interrupt this process when the pipe ends; kill it when it does not heed that."""
-    os.set_inheritable(descriptor, False)
-    os.read(descriptor, 1)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(LAST_SECONDS)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _report(descriptor: int | None, message: dict[str, Any]) -> None:
-    if descriptor is None:
-        return
-    try:
-        os.write(descriptor, json.dumps(message).encode() + b"\n")
-        os.close(descriptor)
-    except OSError:
-        traceback.print_exc()  # the starter has left; the run goes on
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    def _remove_spent(self) -> None:
+        for spent in (self.folder.parts, self.folder.path / "work", self.folder.path / "cache"):
+            shutil.rmtree(spent, ignore_errors=True)

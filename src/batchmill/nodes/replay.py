@@ -20,11 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchmill.errors import ReplayRefusedError
-from batchmill.nodes.coordinator import Coordinator, item_name, items_of
+from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.local import LocalEngine
 from batchmill.parallel_run.answers import Answers
 from batchmill.parallel_run.dead_letters import write_dead_letters
 from batchmill.parallel_run.fates import verify
+from batchmill.parallel_run.item_names import item_name, items_of
 from batchmill.parallel_run.job import NO_RESULT, Ending, Job
 from batchmill.parallel_run.job_logs import write_job_logs
 from batchmill.parallel_run.ledger import Ledger

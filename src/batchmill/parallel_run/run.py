@@ -26,7 +26,7 @@ from batchmill.records import Counts, DeadLetter, RunRecord, RunStatus
 from batchmill.settings import RunSettings
 from batchmill.storage.files import atomic_write
 
-COORDINATOR = "batchmill.nodes.coordinator"
+COORDINATOR = "batchmill.nodes.coordinator_process"
 POLL = 0.05
 
 

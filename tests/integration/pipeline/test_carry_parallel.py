@@ -312,7 +312,7 @@ def coordinator_of(run: Run) -> int:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if b"batchmill.nodes.coordinator" in words and run.id.encode() in words:
+            if b"batchmill.nodes.coordinator_process" in words and run.id.encode() in words:
                 return int(entry.name)
     raise AssertionError("there is no coordinator")
 
