@@ -18,7 +18,8 @@ from benchmarks.measure import PEERS, SCRIPTS, WORKERS, Command, Spent, batchmil
 from benchmarks.report import Result, at_least, at_most, seconds
 from benchmarks.rows import Options
 
-QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+QUIET = {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+"""Ray runs its workers at niceness 15; on a machine that does other things, too, that would hide what Batchmill and its peers cost."""
 OBJECT_STORE = 200 << 20
 DEFAULT_BLOCKS, FEW_BLOCKS = 0, 4
 """Ray Data cuts its input into 200 blocks unless told otherwise; four make empty calls cheaper, and its steps coarser."""
