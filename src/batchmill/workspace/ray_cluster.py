@@ -1,0 +1,186 @@
+"""A Ray cluster as seen from here: connecting to it, the machines it has, and what they have left.
+
+Ray is an extra and is imported only when one of these is called; what it raises is translated here.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+from batchmill.errors import UsageError
+
+NAMESPACE = "batchmill"
+"""All actors of Batchmill live in this namespace of Ray."""
+
+PREFIX = "ray:"
+CLIENT = "ray://"
+PATIENCE = 5.0
+HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+"""How a gRPC client begins (RFC 9113): the preface and empty settings; the server answers with its own."""
+SETTINGS_FRAME = 4
+
+
+class ClusterError(UsageError):
+    """A Ray cluster cannot be reached or used."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterNode:
+    """One machine (or container) of the cluster; amounts by the names Ray gives them (``CPU``, ``GPU``, ``memory`` in bytes, ...)."""
+
+    id: str
+    host: str
+    alive: bool = True
+    draining: bool = False
+    total: Mapping[str, float] = field(default_factory=dict)
+    available: Mapping[str, float] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def import_ray() -> Any:
+    """The module ``ray``.
+
+    Raises:
+        ClusterError: the extra is not installed.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what later versions do; this one warns otherwise
+    try:
+        import ray
+    except ImportError as error:
+        raise ClusterError("Ray is not installed here.", cure='Install it: pip install "batchmill[ray]"') from error
+    return ray
+
+
+def connect(address: str) -> None:
+    """Connect this process to the cluster at ``address`` (what ``ray.init`` takes, with or without ``ray:`` in front of a plain one).
+
+    Nothing happens where the process is connected already, as every process of Ray is.
+
+    Raises:
+        ClusterError: Ray is not installed, or nothing of the kind answers there; told within seconds.
+    """
+    ray = import_ray()
+    if ray.is_initialized():
+        return
+    address = plain_address(address)
+    _look(address)
+    try:
+        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+    except (Exception, SystemExit) as error:
+        raise ClusterError(f"The Ray cluster at {address} cannot be used: {_line(error)}", cure=_cure(address)) from error
+
+
+def disconnect() -> None:
+    """Leave the cluster; actors that are not detached end with it."""
+    ray = import_ray()
+    with translated("left"):
+        ray.shutdown()
+
+
+def plain_address(address: str) -> str:
+    """What ``ray.init`` takes: ``ray:auto`` is ``auto``, ``ray:head:6379`` is ``head:6379``, ``ray://head:10001`` stays."""
+    return address if address.startswith(CLIENT) else address.removeprefix(PREFIX)
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Errors of Ray inside become one line: The Ray cluster cannot be ``what``: ..."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:
+        raise ClusterError(f"The Ray cluster cannot be {what}: {_line(error)}") from error
+
+
+def cluster_nodes() -> list[ClusterNode]:
+    """Every machine of the cluster that this process is connected to, dead ones too; what is left of each is a few seconds old at most.
+
+    Raises:
+        ClusterError: the head of the cluster does not answer.
+    """
+    ray = import_ray()
+    with translated("asked for its nodes"):
+        found = ray.nodes()
+        available, draining = _available(), _draining()
+    return [_record(one, available.get(one["NodeID"], {}), one["NodeID"] in draining) for one in found]
+
+
+def request(bundles: Sequence[Mapping[str, float]]) -> None:
+    """Ask the autoscaler for room for all of ``bundles`` at once; it replaces what was asked before, an empty list takes it back.
+
+    Raises:
+        ClusterError: the head of the cluster does not answer.
+    """
+    import_ray()
+    from ray.autoscaler.sdk import request_resources
+
+    with translated("asked for resources"):
+        request_resources(bundles=[dict(bundle) for bundle in bundles])
+
+
+def _record(one: Mapping[str, Any], available: Mapping[str, float], draining: bool) -> ClusterNode:
+    alive = bool(one["Alive"])
+    return ClusterNode(
+        id=one["NodeID"],
+        host=one["NodeManagerHostname"] or one["NodeManagerAddress"],
+        alive=alive,
+        draining=draining,
+        total=dict(one["Resources"]) if alive else {},
+        available=dict(available),
+        labels=dict(one["Labels"]),
+    )
+
+
+def _available() -> Mapping[str, Mapping[str, float]]:
+    from ray._private.state import state
+
+    found: Mapping[str, Mapping[str, float]] = state.available_resources_per_node()
+    return found
+
+
+def _draining() -> Mapping[str, int]:
+    """Ids of nodes that are going to be taken away, by when (milliseconds, 0 for unknown)."""
+    from ray._private.state import state
+
+    with suppress(AttributeError):  # connected as a client, which is not told
+        found: Mapping[str, int] = state.get_draining_nodes()
+        return found
+    return {}
+
+
+def _look(address: str) -> None:
+    """Is there a server of that kind? Ray itself would try for more than a minute."""
+    host, _, port = address.removeprefix(CLIENT).rpartition(":")
+    if not host or not port.isdigit() or os.environ.get("RAY_USE_TLS", "0") not in ("", "0", "false"):
+        return
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), PATIENCE) as connection:
+            connection.settimeout(PATIENCE)
+            connection.sendall(HELLO)
+            answer = connection.recv(9)
+    except OSError as error:
+        raise ClusterError(f"No Ray cluster answers at {address}: {error.strerror or error}.", cure=_cure(address)) from error
+    if len(answer) < 4 or answer[3] != SETTINGS_FRAME:
+        raise ClusterError(f"What answers at {address} is no Ray cluster.", cure=_cure(address))
+
+
+def _cure(address: str) -> str:
+    if address.startswith(CLIENT):
+        return "Give the address of the head's Ray client server (port 10001 unless it was changed): ray://HEAD:10001"
+    if address == "auto":
+        return "Start this on a node of the cluster, or give the address of its head: ray:HEAD:6379"
+    return "Give the address that `ray start --head` printed: ray:HEAD:6379, or ray://HEAD:10001 from outside the cluster."
+
+
+def _line(error: BaseException) -> str:
+    """One line; what comes after the first says nothing to whoever asked."""
+    if isinstance(error, SystemExit):
+        return "it does not answer."
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]

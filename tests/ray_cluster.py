@@ -1,0 +1,165 @@
+"""Clusters of several Ray nodes on this machine, and everything that happens to machines: they die, freeze, drain, come late.
+
+Whatever is started here is ended by its process id. Where Ray is missing, tests are skipped and say so.
+"""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import psutil
+import pytest
+
+HEALTH = {
+    "health_check_initial_delay_ms": 500,
+    "health_check_period_ms": 500,
+    "health_check_timeout_ms": 1000,
+    "health_check_failure_threshold": 3,
+}
+"""A node that is gone is missed after two seconds, not sixteen."""
+
+ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+STORE = 80 << 20
+
+
+@dataclass(eq=False)
+class RayNode:
+    """One node of the cluster; ``raylet`` is the process that all its other processes descend from."""
+
+    id: str
+    raylet: psutil.Process
+    handle: Any
+    frozen: list[psutil.Process] = field(default_factory=list)
+
+    def processes(self) -> list[psutil.Process]:
+        """Everything that runs on it."""
+        with suppress(psutil.NoSuchProcess):
+            return [self.raylet, *self.raylet.children(recursive=True)]
+        return []
+
+
+class RayCluster:
+    """A head that holds no work, and nodes that come and go. Made by `ray_cluster`."""
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self.nodes: list[RayNode] = []
+
+    @property
+    def address(self) -> str:
+        """What `ray.init` takes: host and port."""
+        return str(self._cluster.address)
+
+    def add_node(self, cpus: float = 2, gpus: float = 0, resources: dict[str, float] | None = None) -> RayNode:
+        """Start a node and wait until the head knows it."""
+        handle = self._cluster.add_node(num_cpus=cpus, num_gpus=gpus, resources=resources or {}, object_store_memory=STORE)
+        pid = handle.all_processes["raylet"][0].process.pid
+        node = RayNode(handle.node_id, psutil.Process(pid), handle)
+        self.nodes.append(node)
+        return node
+
+    def kill(self, node: RayNode) -> None:
+        """The machine is gone: SIGKILL to everything on it at once."""
+        for process in node.processes():
+            _send(process, signal.SIGKILL)
+        self.nodes.remove(node)
+
+    def kill_raylet(self, node: RayNode) -> None:
+        """Only Ray's own process of the node dies."""
+        _send(node.raylet, signal.SIGKILL)
+        self.nodes.remove(node)
+
+    def freeze(self, node: RayNode) -> None:
+        """The machine answers nobody any more, and does not know it: SIGSTOP to everything on it."""
+        node.frozen = node.processes()
+        for process in node.frozen:
+            _send(process, signal.SIGSTOP)
+
+    def thaw(self, node: RayNode) -> None:
+        """It is back, and believes that no time has passed."""
+        frozen, node.frozen = node.frozen, []
+        for process in frozen:
+            _send(process, signal.SIGCONT)
+
+    def drain(self, node: RayNode, seconds: float = 600) -> None:
+        """Announce that the node will be taken away, as the provider of a preemptible machine does."""
+        import ray
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+        client = ray._raylet.GcsClient(address=self.address)
+        reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        accepted, message = client.drain_node(node.id, reason, "preempted", int((time.time() + seconds) * 1000))
+        assert accepted, message
+
+    def close(self) -> None:
+        everything = [process for node in self.nodes for process in node.processes()]
+        for node in self.nodes:
+            self.thaw(node)
+        self._cluster.shutdown()
+        for process in everything:
+            _send(process, signal.SIGKILL)
+
+
+def _send(process: psutil.Process, number: int) -> None:
+    with suppress(psutil.NoSuchProcess):  # psutil looks whether the id still belongs to that process
+        process.send_signal(number)
+
+
+@contextmanager
+def ray_cluster(nodes: int = 0, cpus: float = 2) -> Iterator[RayCluster]:
+    """A cluster of a head without CPUs and ``nodes`` nodes; this process is not connected to it (`connected`)."""
+    pytest.importorskip("ray", reason="NOT TESTED on Ray: it is not installed")
+    from ray.cluster_utils import Cluster
+
+    folder = tempfile.mkdtemp(prefix="bm-ray-", dir="/tmp")  # paths of sockets have to be short
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {**ENVIRONMENT, "RAY_TMPDIR": folder}.items():
+            patch.setenv(name, value)
+        patch.delenv("RAY_ADDRESS", raising=False)
+        head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": STORE, "_system_config": HEALTH}
+        cluster = RayCluster(Cluster(initialize_head=True, head_node_args=head))
+        try:
+            for _ in range(nodes):
+                cluster.add_node(cpus)
+            yield cluster
+        finally:
+            disconnected()
+            cluster.close()
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def connected(cluster: RayCluster) -> Iterator[None]:
+    """This process is a driver of the cluster meanwhile."""
+    from batchmill.workspace.ray_cluster import connect
+
+    connect(cluster.address)
+    try:
+        yield
+    finally:
+        disconnected()
+
+
+def disconnected() -> None:
+    import ray
+
+    ray.shutdown()
+
+
+def wait_until_gone(processes: list[psutil.Process], seconds: float = 30) -> None:
+    """Wait until none of these processes runs any more."""
+    _, left = psutil.wait_procs(processes, timeout=seconds)
+    left = [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert not left, f"still running: {left}"
