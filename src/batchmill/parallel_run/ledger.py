@@ -18,7 +18,7 @@ from typing import Any
 
 from batchmill.errors import DiskFullError, LedgerFencedError
 from batchmill.parallel_run.events import Done, TryFailed
-from batchmill.parallel_run.ledger_schema import SCHEMA, WRITES
+from batchmill.parallel_run.ledger_schema import SCHEMA, WRITES, storable
 from batchmill.records import Counts, DeadLetter, ItemCounts, MiniBatchCounts, RunStatus
 
 
@@ -30,11 +30,6 @@ class Segment:
     offset: int
     length: int
     header: str | None = None
-
-
-def storable(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    """The values with every text valid UTF-8: names of files and messages of scripts need not be, and SQLite takes nothing else."""
-    return tuple(value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values)
 
 
 class Ledger:
@@ -301,6 +296,11 @@ class Ledger:
         """(first item, items, length, crc) of the pieces of a bisected mini-batch, in item order."""
         query = "SELECT first, count, length, crc FROM pieces WHERE mini_batch = ? ORDER BY first"
         return self._connection.execute(query, (mini_batch,)).fetchall()
+
+    def output_bytes(self) -> int:
+        """Bytes of all results, without a header line."""
+        query = "SELECT SUM(length) FROM (SELECT length FROM ranges UNION ALL SELECT length FROM pieces)"
+        return int(self._connection.execute(query).fetchone()[0] or 0)
 
     def first_header(self) -> str | None:
         """The header line of the output: that of the first rows in it, if they came from a data frame and headers were asked for."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 SCHEMA = """
 BEGIN IMMEDIATE;
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -53,3 +55,8 @@ WRITES = {
 }
 """Names are part of the format of segments: one that is added, or means something else, is a new version of it."""
 TABLES = ("meta", "ranges", "pieces", "splits", "failed", "tries", "letters", "warnings")
+
+
+def storable(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The values with every text valid UTF-8: names of files and messages of scripts need not be, and SQLite takes nothing else."""
+    return tuple(value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value for value in values)

@@ -12,6 +12,7 @@ import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Protocol
 
 from batchmill.errors import DiskFullError
 from batchmill.parallel_run.ledger import Segment
@@ -19,6 +20,21 @@ from batchmill.storage.files import fsync_folder
 
 SYNC_EVERY = 1.0
 COPY = 8 << 20
+
+
+class RunOutput(Protocol):
+    """What a job does with the results; each method as in `OrderedOutput`."""
+
+    front: int
+    length: int
+
+    def open(self, front: int, length: int) -> None: ...
+    def add(self, first: int, count: int, segments: Iterable[Segment]) -> None: ...
+    def advance(self) -> None: ...
+    def proven(self) -> tuple[int, int] | None: ...
+    def intact(self) -> bool: ...
+    def publish(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class OrderedOutput:
