@@ -15,7 +15,14 @@ from batchmill.storage.connections import connections_text, take_connections
 from batchmill.storage.mirrors import VARIABLE as MIRRORS
 from batchmill.storage.object_store import PREFIXES
 
-WORKSPACE_VARIABLES = ("BATCHMILL_SECRET_KEY", "BATCHMILL_DATABASE_URL", "BATCHMILL_WORKSPACE", "BATCHMILL_DOCKER_IMAGES", MIRRORS)
+WORKSPACE_VARIABLES = (
+    "BATCHMILL_DATABASE_URL",
+    "BATCHMILL_DOCKER_IMAGES",
+    "BATCHMILL_ENVIRONMENTS",
+    "BATCHMILL_SECRET_KEY",
+    "BATCHMILL_WORKSPACE",
+    MIRRORS,
+)
 """What the coordinator needs beyond what nodes do: it opens the workspace of the run."""
 
 FILES = (

@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from batchmill.errors import BatchmillError, UsageError
-from batchmill.nodes.gpus import gpu_count
+from batchmill.nodes.gpus import gpu_count, gpu_processes
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.node_order import Abort, Answer, Drain, Finish, Message, NodeOrder, Revoke, Tasks
 from batchmill.nodes.node_setup import default_workers
@@ -25,6 +25,7 @@ from batchmill.nodes.published_snapshot import fetch_snapshot
 from batchmill.nodes.scratch import Scratch, Stopped
 from batchmill.parallel_run.events import ErrorFacts, Event, NodeConfig, NodeGaveUp
 from batchmill.parallel_run.run_store import RunStore
+from batchmill.workspace.environment_preparation import Interpreter
 
 STEP = 0.02
 CLOSE_BOUND = 10.0
@@ -128,7 +129,10 @@ class NodeHost:
             )
         source = scratch.once("snapshot", lambda folder: fetch_snapshot(store.files, folder), self._unwanted)
         plan = scratch.once("plan", lambda folder: fetch_plan(store.files, order.plan, folder, self._unwanted), self._unwanted)
-        config = order.config
+        interpreter = order.environment.interpreter() if order.environment is not None else None
+        if self._unwanted():
+            raise Stopped
+        config = with_interpreter(order.config, interpreter)
         config = replace(
             config,
             run_folder=scratch.own,
@@ -136,8 +140,7 @@ class NodeHost:
             source=source,
             script=scratch.shared / config.script,
             output_dir=scratch.own / config.output_dir,
-            python=sys.executable,
-            workers=config.workers or default_workers(1, gpu_count(config.environment), None),
+            workers=config.workers or _workers(config),
         )
         for folder in (config.output_dir, config.run_folder / "parts", config.run_folder / "logs"):
             folder.mkdir(parents=True, exist_ok=True)
@@ -209,3 +212,18 @@ class NodeHost:
 
     def _where(self) -> str:
         return f"{self.name} on {socket.gethostname()}"
+
+
+def with_interpreter(config: NodeConfig, interpreter: Interpreter | None) -> NodeConfig:
+    """The config for an interpreter of this machine (None: this one); its variables stand behind those of the user."""
+    if interpreter is None:
+        return replace(config, python=sys.executable)
+    environment = {**interpreter.variables, **config.environment}
+    hidden = tuple(name for name, value in environment.items() if not value and name not in config.environment)
+    return replace(config, python=interpreter.python, environment=environment, hidden=hidden)
+
+
+def _workers(config: NodeConfig) -> int:
+    """As many as this machine bears, where nobody said how many."""
+    gpus = gpu_count(config.environment) if config.gpu_ids is None else len(config.gpu_ids)
+    return default_workers(1, gpu_processes(gpus, config.gpus_per_process), None)

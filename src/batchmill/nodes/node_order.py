@@ -13,27 +13,13 @@ from batchmill.errors import UsageError
 from batchmill.nodes.credentials import Credentials
 from batchmill.nodes.path_proof import PathProof
 from batchmill.parallel_run.events import Asked, NodeConfig, Task
+from batchmill.workspace.environment_order import EnvironmentOrder
 
 SILENCE = 60.0
 """Seconds after which a node that nobody listens to gives up, unless its order says otherwise."""
 
 RUN_FOLDER, PLAN_FOLDER, SOURCE, OUTPUT = Path(), Path("plan"), Path("snapshot"), Path("output")
 """Where the paths of a travelling `NodeConfig` lead, below the scratch folder of a node; absolute ones are meant as they are."""
-
-
-@dataclass(frozen=True, slots=True)
-class EnvironmentOrder:
-    """An environment that each machine builds for itself, once, without a workspace.
-
-    ``definition`` is the environment with its secrets (`Environment.to_dict`), ``policy`` and ``images`` what was decided about it
-    (`batchmill.workspace.environment_policy`), ``folder`` where its relative paths are meant from.
-    """
-
-    definition: Mapping[str, Any] = field(repr=False)
-    policy: str | None = None
-    images: str | None = None
-    needs_tables: bool = False
-    folder: str = "/"
 
 
 @dataclass(frozen=True, slots=True)

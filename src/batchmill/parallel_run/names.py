@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from batchmill.settings import RunSettings
     from batchmill.workspace.asset import Asset
     from batchmill.workspace.environment import Environment
+    from batchmill.workspace.environment_order import EnvironmentOrder
     from batchmill.workspace.environment_preparation import Interpreter
     from batchmill.workspace.vm_sizes import VmSize
     from batchmill.workspace.workspace import Workspace
@@ -269,6 +270,19 @@ class Names:
 
         policy = self._settings.environments
         return prepare_environment(self.workspace, environment, policy, needs_tables=needs_tables, announce=announce, folder=self._folder)
+
+    def environment_order(self, *, needs_tables: bool) -> EnvironmentOrder | None:
+        """The environment that the run names, for machines that know no workspace; None: their own interpreter.
+
+        Raises:
+            UserErrorException: it has been removed since the run began, or a file that it names is missing.
+        """
+        environment = self._environment()
+        if environment is None:
+            return None
+        from batchmill.workspace.environment_order import environment_order
+
+        return environment_order(self.workspace, environment, self._settings.environments, self._folder, needs_tables=needs_tables)
 
     def _environment(self) -> Environment | None:
         bound = self._bound["environment"]

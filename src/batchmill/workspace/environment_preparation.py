@@ -47,11 +47,13 @@ def prepare_environment(
     needs_tables: bool = False,
     announce: Announce | None = None,
     folder: Path | None = None,
+    images: str | None = None,
 ) -> Interpreter:
     """Make sure that an environment is there, and say how workers are started in it.
 
     ``environment``: the object, or ``NAME`` or ``NAME:VERSION`` of the workspace. ``policy``: the run's own, build or current. A built
     environment is kept from being pruned until this process ends. ``folder``: where relative paths are meant from, default here.
+    ``images``: the policy about images where it has been decided already.
 
     Raises:
         UserErrorException: there is no such environment, or it is not understood.
@@ -65,7 +67,7 @@ def prepare_environment(
     recipe = recipe_of(environment, folder)
     python = environment.python
     if python.user_managed_dependencies:
-        warnings = _image_warning(workspace, environment, recipe)
+        warnings = _image_warning(workspace, environment, recipe, images)
         return _user_managed(environment, recipe, warnings, needs_tables, folder or Path.cwd())
     if environment_policy(policy, workspace, environment, recipe) == "current":
         return _current(environment, recipe, needs_tables)
@@ -74,7 +76,7 @@ def prepare_environment(
             f"{recipe.who} builds upon the conda environment '{python.base_conda_environment}', which is not supported.",
             cure="Use Environment.from_existing_conda_environment, or user_managed_dependencies with its interpreter_path.",
         )
-    return _built(environment, recipe, _image_warning(workspace, environment, recipe), needs_tables, tell)
+    return _built(environment, recipe, _image_warning(workspace, environment, recipe, images), needs_tables, tell)
 
 
 def _registered(workspace: Workspace | None, text: str) -> Environment:
@@ -101,7 +103,7 @@ def _description(environment: Environment, recipe: Recipe, policy: str, python: 
     }
 
 
-def _image_warning(workspace: Workspace | None, environment: Environment, recipe: Recipe) -> list[str]:
+def _image_warning(workspace: Workspace | None, environment: Environment, recipe: Recipe, images: str | None) -> list[str]:
     """One line where the environment wants an image of its own and may run without it.
 
     Raises:
@@ -114,7 +116,7 @@ def _image_warning(workspace: Workspace | None, environment: Environment, recipe
 
     version, why = docker_engine()
     engine = f"a Docker engine ({version}) answers here, but scripts do not run in containers" if version else f"no Docker engine: {why}"
-    if image_policy(workspace) == "environment":
+    if (images or image_policy(workspace)) == "environment":
         return [f"{recipe.who} wants {wanted}; its packages are used without it ({engine})."]
     raise EnvironmentBuildError(
         f"{recipe.who} wants {wanted}: {engine}.",
