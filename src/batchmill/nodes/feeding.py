@@ -338,7 +338,7 @@ def _cache_folder(config: NodeConfig, node: str) -> Path:
         return on_disk
     from batchmill.storage.prefetch import choose_cache_folder
 
-    return Path(choose_cache_folder(f"{config.run_id}-{config.epoch}-{node}", config.cache_bytes, on_disk))
+    return Path(choose_cache_folder(f"{config.run_folder.name}-{config.epoch}-{node}", config.cache_bytes, on_disk))
 
 
 def mounts_of(plan: PlanFile, cache: Path) -> list[str | None]:
