@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import SettingError
+from batchmill.settings.ray_address import ray_address
 
 if TYPE_CHECKING:
     from batchmill.settings import RunSettings
@@ -29,7 +30,8 @@ DATASET, DATASTORE = "dataset:", "datastore://"
 def names_things(settings: RunSettings) -> bool:
     """Whether the settings name anything of a workspace."""
     places = [*settings.inputs, settings.output or ""]
-    named = settings.workspace or settings.models or settings.environment or settings.compute
+    compute = None if ray_address(settings.compute) else settings.compute
+    named = settings.workspace or settings.models or settings.environment or compute
     return bool(named) or any(is_name(text) for text in places)
 
 

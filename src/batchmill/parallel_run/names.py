@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from batchmill.parallel_run.named_things import DATASET, names_things
 from batchmill.parallel_run.script_answers import ScriptAnswers
 from batchmill.records import RunStatus
+from batchmill.settings.ray_address import ray_address
 from batchmill.storage.connections import find_with
 from batchmill.storage.mirrors import VARIABLE as MIRRORS
 
@@ -165,7 +166,7 @@ class Names:
         return model_of_id(self.workspace, bound["id"], name, bound["version"])
 
     def _check_compute(self) -> None:
-        if self._settings.compute is not None:
+        if self._settings.compute is not None and ray_address(self._settings.compute) is None:
             from batchmill.workspace.pool_lease import check_compute
 
             _, self.size = check_compute(self.workspace, self._settings.compute, self._settings.nodes)

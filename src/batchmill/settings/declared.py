@@ -180,7 +180,8 @@ class RunSettings(BaseModel):
     compute: Annotated[str | None, Flag(metavar="NAME", group=WORKSPACE)] = Field(
         None,
         min_length=1,
-        description="The compute target whose nodes the run takes; it waits while they are busy [default: this machine].",
+        description="The compute target whose nodes the run takes; it waits while they are busy. ray:ADDRESS is the Ray cluster at an "
+        "address as ray.init takes it: auto, head:6379, ray://head:10001 [default: this machine].",
     )
     logging_level: Annotated[
         Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(lambda v: v.upper() if isinstance(v, str) else v), Flag(group=OTHER)
