@@ -15,11 +15,11 @@ from batchmill.data.globs import is_glob, split_base
 from batchmill.errors import BatchmillError, DiskFullError, InputError, RegistryError, RunFailedError, UsageError
 from batchmill.nodes.cancel_watch import CancelRequested, CancelWatch, TimeIsUp
 from batchmill.nodes.local import LocalEngine
-from batchmill.nodes.node import worker_environment
 from batchmill.nodes.node_setup import CACHE_BYTES, unplanned_config
 from batchmill.nodes.reserve import Reserve
 from batchmill.nodes.restoring import restore
 from batchmill.nodes.suspects import suspect
+from batchmill.nodes.worker_setup import worker_environment
 from batchmill.parallel_run.answers import Answers
 from batchmill.parallel_run.dead_letters import write_dead_letters
 from batchmill.parallel_run.earlier_runs import note

@@ -12,6 +12,7 @@ from typing import Any
 
 from batchmill.nodes.guardian import Guardian
 from batchmill.nodes.node import Node
+from batchmill.nodes.part_sync import PartSync
 from batchmill.nodes.reserve import Reserve
 from batchmill.parallel_run.events import Asked, Event, NodeConfig, Task
 from batchmill.worker.slots import Slots
@@ -25,6 +26,7 @@ class LocalEngine:
 
     ``reserve``: processes started ahead for the first node. ``granted``: nodes to begin with, where others are still busy (`grow`).
     ``most``: nodes that it may ever have; those of the run when others have none of them. ``first_node``: the number of its first node.
+    ``parts``: makes the part sync of a node, by its name; part files stay where they are without it.
     """
 
     speculates = False
@@ -37,12 +39,14 @@ class LocalEngine:
         *,
         most: int | None = None,
         first_node: int = 0,
+        parts: Callable[[str], PartSync] | None = None,
     ) -> None:
         if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN and threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # inherited from whoever started us; the kernel would hide how workers end
         self._config = config
         self._most = config.node_count if most is None else most
         self._first_node = first_node
+        self._parts = parts
         self._selector = selectors.DefaultSelector()
         folder = config.run_folder / "slots"
         folder.mkdir(exist_ok=True)
@@ -62,7 +66,8 @@ class LocalEngine:
         names = [f"node{self._first_node + number}" for number in numbers]
         for number, name in zip(numbers, names, strict=True):
             own = None if number else reserve
-            self._nodes[name] = Node(name, self._config, self._slots, number * workers, self._selector, own)
+            parts = None if self._parts is None else self._parts(name)
+            self._nodes[name] = Node(name, self._config, self._slots, number * workers, self._selector, own, parts)
         return names
 
     @property
@@ -103,8 +108,7 @@ class LocalEngine:
             now = time.monotonic()
             due = min(node.due(now) for node in self._nodes.values())
             for key, _ in self._selector.select(max(0.0, min(due, deadline - now, self._ticked + TICK - now))):
-                node, worker = key.data
-                node.news(worker)
+                key.data()
             now = time.monotonic()
             events: list[Event] = []
             for node in self._nodes.values():
@@ -120,7 +124,7 @@ class LocalEngine:
     def finish(self, hear: Callable[[list[Event]], None]) -> None:
         for node in self._nodes.values():
             node.finish()
-        while any(node.workers for node in self._nodes.values()):
+        while any(node.busy for node in self._nodes.values()):
             hear(self.step(HEAR_EVERY))
         for node in self._nodes.values():
             node.close()

@@ -6,25 +6,26 @@ lease goes back. Nothing here waits except `Node.wait`, and nothing costs anythi
 
 from __future__ import annotations
 
-import base64
 import os
 import selectors
 import signal
 import time
 from collections import deque
 from collections.abc import Iterable
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from batchmill.nodes.feeding import Feeder
-from batchmill.nodes.gpus import COUNT_VARIABLE, GpuIndexes, gpu_count, gpu_ids
+from batchmill.nodes.gpus import GpuIndexes, gpu_ids
+from batchmill.nodes.messages import done_of, facts_of, piece_of, try_of
 from batchmill.nodes.oom import OutOfMemoryCounter
-from batchmill.nodes.process import NAMES, Chunk, WorkerProcess, boot, enlist
+from batchmill.nodes.part_sync import EVERY, SOON, LocalSync, PartsLostError, PartSync
+from batchmill.nodes.process import Chunk, WorkerProcess, boot, enlist
 from batchmill.nodes.reserve import Reserve
 from batchmill.nodes.resources import ResourceMonitor
-from batchmill.nodes.stragglers import incarnation
 from batchmill.nodes.verdict import death_verdict
-from batchmill.nodes.watch import Watch, bound_logs, last_peak
+from batchmill.nodes.watch import Watch, bound_logs, exit_status
+from batchmill.nodes.worker_setup import first_message, worker_environment
 from batchmill.parallel_run.events import (
     Asked,
     Done,
@@ -38,24 +39,17 @@ from batchmill.parallel_run.events import (
     Returned,
     ShutdownProblem,
     Task,
-    TryFailed,
     WorkerReady,
 )
 from batchmill.parallel_run.run_folder import NodeLogs
-from batchmill.storage.files import fsync_folder
 from batchmill.worker.slots import FINISHED, PID, READING, RUNNING, Slots
 
 FAILURES_BEFORE_RENEWAL = 10
 """Azure ML: after more than ten failed mini-batches a worker process ends and a fresh one is started."""
 
-NOT_FOR_WORKERS = ("PYTHONDONTWRITEBYTECODE", "CUDA_VISIBLE_DEVICES", "BATCHMILL_SECRET_KEY", "BATCHMILL_STEP_QUESTIONS")
-"""Variables that the workers do not inherit; what they ask of the workspace is answered by the coordinator, so they need no key, and
-not the runner of a step that the run was started in."""
-
-SYNC_EVERY = 0.1
-SYNC_SOON = 0.005
 UNCHARGED_DEATHS = 3
-REVOKED = "revoked"
+REVOKED, PARTS_LOST = "revoked", "parts lost"
+"""Why workers are killed that did nothing wrong."""
 
 
 class Node:
@@ -69,6 +63,7 @@ class Node:
         first_slot: int,
         selector: selectors.BaseSelector,
         reserve: Reserve | None = None,
+        parts: PartSync | None = None,
     ) -> None:
         self.name = name
         self.config = config
@@ -78,8 +73,10 @@ class Node:
         self._selector = selector
         self._outcomes: list[Event] = []
         self._signals: list[Event] = []
-        self._unsynced: list[tuple[WorkerProcess, Done]] = []
-        self._synced_at = 0.0
+        self._parts = LocalSync() if parts is None else parts
+        if self._parts.wake >= 0:
+            selector.register(self._parts.wake, selectors.EVENT_READ, self._parts.heard)
+        self._told_at = 0.0
         self._logs = NodeLogs(config.run_folder, name)
         self._reserve = reserve
         self._next_number = self._logs.next_process_number() if reserve is None else reserve.first_number
@@ -91,7 +88,8 @@ class Node:
         self._monitor = ResourceMonitor(config.run_folder, name, config.resource_monitor_interval)
         self._failures_in_a_row = 0
         self._uncharged_in_a_row = 0
-        self._gave_up = False
+        self._gave_up = self._said_farewell = False
+        self._farewell: NodeGaveUp | None = None
         self._stopping = self._aborting = False
         self._free_slots = deque(range(first_slot, first_slot + config.workers))
         self._last_failure = ErrorFacts("WorkerExited", "no worker could be started")
@@ -115,38 +113,13 @@ class Node:
             environment["CUDA_VISIBLE_DEVICES"] = gpu
         booted = self._reserve.take(name) if self._reserve is not None else None
         booted = booted or boot(self.config.python, environment, folders)
-        worker = enlist(booted, self._worker_config(name, slot, folders), self.slots, slot, folders, gpu)
+        message = first_message(self.config, self.name, name, slot, self.slots.count, folders, self._feeder.mounts)
+        worker = enlist(booted, message, self.slots, slot, folders, gpu)
         self.workers[slot] = worker
-        self._selector.register(worker.read_descriptor, selectors.EVENT_READ, (self, worker))
+        heard = partial(self.news, worker)
+        self._selector.register(worker.read_descriptor, selectors.EVENT_READ, heard)
         if worker.pid_descriptor >= 0:
-            self._selector.register(worker.pid_descriptor, selectors.EVENT_READ, (self, worker))
-
-    def _worker_config(self, name: str, slot: int, folders: dict[str, Path]) -> dict[str, Any]:
-        config = self.config
-        return {
-            "parent": os.getpid(),
-            "name": name,
-            "slot": slot,
-            "slots": str(config.run_folder / "slots" / f"epoch{config.epoch}"),
-            "slot_count": self.slots.count,
-            "plan": str(config.plan_folder),
-            "mounts": self._feeder.mounts,
-            "accept_changed": config.accept_changed,
-            "script": str(config.script),
-            "source": str(config.source),
-            "names": NAMES,
-            "arguments": list(config.arguments),
-            "output_action": config.output_action,
-            "with_header": config.with_header,
-            "output_dir": str(config.output_dir),
-            "level": config.level,
-            "part": str(config.run_folder / "parts" / f"{config.epoch}-{self.name}-{name}"),
-            "working_dir": str(folders["working_dir"]),
-            "log_dir": str(folders["log_dir"]),
-            "stacks": str(folders["stacks"]),
-            "profile": str(folders["profile"]),
-            "profiling_module": config.profiling_module,
-        }
+            self._selector.register(worker.pid_descriptor, selectors.EVENT_READ, heard)
 
     def give(self, tasks: Iterable[Task]) -> None:
         self._feeder.add(tasks)
@@ -191,9 +164,17 @@ class Node:
             worker.signal_group(signal.SIGKILL)
         for worker in list(self.workers.values()):
             self._reap(worker)
-        self._feeder.close()
+        self.close()
+
+    @property
+    def busy(self) -> bool:
+        """Whether workers live, or outcomes are still to be told."""
+        return bool(self.workers) or self._parts.waiting
 
     def close(self) -> None:
+        if self._parts.wake >= 0 and self._parts.wake in self._selector.get_map():
+            self._selector.unregister(self._parts.wake)
+        self._parts.close()
         self._feeder.close()
 
     # --- news -------------------------------------------------------------------------------------------------------------------
@@ -206,7 +187,7 @@ class Node:
             worker.flush()
             if worker.pid_descriptor < 0 or worker.closed_pipe is not None:
                 self.news(worker)
-        if not self._stopping:
+        if not self._stopping and not self._parts.behind:
             self._feeder.feed(now)
         if self._feeder.draining:
             self._give_back()
@@ -218,7 +199,7 @@ class Node:
         """A descriptor of this worker is readable."""
         if worker.slot not in self.workers or self.workers[worker.slot] is not worker:
             return
-        dead = self._wait_status(worker) is not None
+        dead = exit_status(worker) is not None
         for message in worker.receive():
             self._message(worker, message)
         lost = worker.garbled or (worker.closed_pipe is not None and time.monotonic() - worker.closed_pipe > 0.2)
@@ -234,38 +215,47 @@ class Node:
             self._selector.unregister(worker.read_descriptor)
 
     def take_events(self, now: float) -> list[Event]:
-        """What happened; every `Done` among it has been synced. Outcomes come in groups, everything else at once."""
+        """What happened; the bytes of every `Done` among it are durable. Outcomes come in groups, everything else at once."""
         told, self._signals = self._signals, []
-        if (self._unsynced or self._outcomes) and self.due(now) <= 0:
-            self._sync(now)
-            outcomes, self._outcomes = self._outcomes, []
-            return outcomes + told
+        if self._parts.waiting or self._outcomes:
+            hurry = self._stopping or self._feeder.drained
+            durable = self._durable(now, hurry) if self._parts.due(now, hurry=hurry) <= 0 else []
+            if durable or self._group_due(now, hurry) <= 0:
+                outcomes, self._outcomes, self._told_at = self._outcomes, [], now
+                told = [*durable, *outcomes, *told]
+        if self._farewell is not None and not self._parts.waiting and not self._outcomes:
+            told, self._farewell = [*told, self._farewell], None
         return told
+
+    def _durable(self, now: float, hurry: bool) -> list[Done]:
+        try:
+            return self._parts.sync(now, hurry=hurry)
+        except PartsLostError as error:
+            self._lose_parts(error)
+            return []
 
     def due(self, now: float) -> float:
         """Seconds until outcomes that wait for their group have to be told; workers that wait for them make it short."""
-        if not (self._unsynced or self._outcomes):
-            return SYNC_EVERY
-        if self._stopping:
-            return 0.0
-        return self._synced_at + (SYNC_SOON if self._feeder.drained else SYNC_EVERY) - now
+        if not (self._parts.waiting or self._outcomes):
+            return EVERY
+        hurry = self._stopping or self._feeder.drained
+        return min(self._parts.due(now, hurry=hurry), self._group_due(now, hurry))
 
-    def _sync(self, now: float) -> None:
-        """Group sync: one sync a part file, then the folder for files that are new."""
-        pending, self._unsynced = self._unsynced, []
-        ends: dict[str, tuple[WorkerProcess, int]] = {}
-        for worker, done in pending:
-            if done.length:
-                ends[done.part] = (worker, done.offset + done.length)
-        synced_folder = False
-        for worker, end in ends.values():
-            new = worker.part_descriptor is None
-            worker.sync(end)
-            if new and not synced_folder:
-                fsync_folder(worker.part.parent)
-                synced_folder = True
-        self._synced_at = now
-        self._outcomes[:0] = [done for _, done in pending]
+    def _group_due(self, now: float, hurry: bool) -> float:
+        if not self._outcomes:
+            return EVERY
+        return 0.0 if self._stopping else self._told_at + (SOON if hurry else EVERY) - now
+
+    def _lose_parts(self, error: PartsLostError) -> None:
+        """What the node has done cannot be kept: all of it may run elsewhere, and nothing more runs here."""
+        self._last_failure = ErrorFacts("PartsLost", error.line)
+        self._gave_up = True
+        for done in self._parts.lost():
+            self._outcomes.append(Returned(self.name, done.token, done.first, done.count, done.piece))
+        for worker in self.workers.values():
+            worker.kill_reason = PARTS_LOST
+            worker.signal_group(signal.SIGKILL)
+        self._replace()
 
     # --- messages ---------------------------------------------------------------------------------------------------------------
 
@@ -285,7 +275,7 @@ class Node:
             self._failures_in_a_row = 0
             self._signals.append(WorkerReady(self.name, worker.name))
         elif kind == "init_failed":
-            self._init_failed(worker, _facts(message))
+            self._init_failed(worker, facts_of(message))
         elif kind == "returned":
             self._feeder.returned(worker, message)
         elif kind == "full":
@@ -295,7 +285,7 @@ class Node:
         elif kind == "stopped":
             worker.peak = message["peak"]
             if message["problem"]:
-                facts = _facts(message["problem"])
+                facts = facts_of(message["problem"])
                 self._logs.error(worker.name, "shutdown()", facts)
                 self._signals.append(ShutdownProblem(self.name, worker.name, facts))
 
@@ -312,35 +302,14 @@ class Node:
         chunk = self._feeder.finished(worker, message["lease"], message["first"], message["count"])
         if self._feeder.is_revoked(chunk.token):
             return
-        piece = message.get("piece")
-        done = Done(
-            node=self.name,
-            worker=worker.name,
-            token=chunk.token,
-            first=message["first"],
-            count=message["count"],
-            piece=(piece[0], piece[1]) if piece else None,
-            part=worker.part.name,
-            offset=message["offset"],
-            length=message["length"],
-            rows=message["rows"],
-            items=message["items"],
-            ok=message["ok"],
-            short=message["short"],
-            packed=base64.b64decode(message["packed"]),
-            spans=base64.b64decode(message.get("spans", "")),
-            notes=message.get("notes", ()),
-            header=message.get("header"),
-        )
-        self._unsynced.append((worker, done))
+        self._parts.add(worker.part, done_of(self.name, worker, chunk.token, message))
 
     def _try_failed(self, worker: WorkerProcess, message: dict[str, Any]) -> None:
         self._uncharged_in_a_row = 0
-        piece = message.get("piece")
         chunk = self._feeder.finished(worker, message["lease"], message["mb"], 1)
         if self._feeder.is_revoked(chunk.token):
             return
-        self._charge(worker, chunk, message["mb"], (piece[0], piece[1]) if piece else None, message, _facts(message))
+        self._charge(worker, chunk, message["mb"], piece_of(message), message, facts_of(message))
         worker.failed += 1
         if worker.failed > FAILURES_BEFORE_RENEWAL and not worker.retiring:
             worker.retiring = True
@@ -356,24 +325,7 @@ class Node:
         facts: ErrorFacts,
     ) -> None:
         self._logs.error(worker.name, f"mini-batch {mini_batch}", facts)
-        printed = message.get("printed")
-        self._outcomes.append(
-            TryFailed(
-                node=self.name,
-                worker=worker.name,
-                token=chunk.token,
-                mini_batch=mini_batch,
-                piece=piece,
-                items=message.get("items"),
-                item=message.get("item"),
-                status=message["status"],
-                error=facts,
-                started=time.time() - message["elapsed"],
-                elapsed=message["elapsed"],
-                run_seconds=message["run_seconds"],
-                printed=(printed[0], printed[1], printed[2], printed[3]) if printed else None,
-            )
-        )
+        self._outcomes.append(try_of(self.name, worker.name, chunk.token, mini_batch, piece, message, facts))
 
     def _init_failed(self, worker: WorkerProcess, facts: ErrorFacts) -> None:
         self._last_failure = facts
@@ -397,23 +349,11 @@ class Node:
             except ProcessLookupError:
                 worker.kill_at = time.monotonic()
 
-    def _wait_status(self, worker: WorkerProcess) -> int | None:
-        """The exit status once the process has ended, with its peak memory; None while it lives."""
-        if worker.process.returncode is None:
-            pid, status, usage = os.wait4(worker.pid, os.WNOHANG)
-            if pid == 0:
-                return None
-            worker.process.returncode = os.waitstatus_to_exitcode(status)
-            if worker.peak is None or worker.process.returncode < 0:
-                worker.peak = last_peak(worker.peak, usage.ru_maxrss)
-        return worker.process.returncode
-
     def _reap(self, worker: WorkerProcess) -> None:
         """The process is dead (or will be in a moment, after SIGKILL): take what it said last, settle its leases, replace it."""
         deadline = time.monotonic() + 10
-        while self._wait_status(worker) is None and time.monotonic() < deadline:
-            if worker.pid_descriptor >= 0:
-                _readable(worker.pid_descriptor, 0.5)
+        while exit_status(worker) is None and time.monotonic() < deadline:
+            worker.await_end(0.5)
         for message in worker.receive():
             self._message(worker, message)
         worker.signal_group(signal.SIGKILL)  # children that the script left behind
@@ -421,8 +361,7 @@ class Node:
             if descriptor >= 0 and descriptor in self._selector.get_map():
                 self._selector.unregister(descriptor)
         self._settle(worker)
-        if not self._aborting:
-            self._sync(time.monotonic())
+        self._parts.ended(worker.part)
         worker.close()
         bound_logs(worker)
         self.slots.set(worker.slot, PID, 0)
@@ -440,8 +379,8 @@ class Node:
         if not worker.ready and not expected:
             verdict = death_verdict(worker, self.config, out_of_memory, in_init=True)
             self._init_failed(worker, verdict.facts)
-        elif worker.kill_reason == REVOKED:
-            pass  # it runs no more what another has done already
+        elif worker.kill_reason in (REVOKED, PARTS_LOST):
+            pass  # nobody wants what it was on, or all of it is given back
         elif not expected or (worker.stopping and worker.kill_reason):
             self._settle_unexpected(worker, out_of_memory)
         elif code not in (0, None) and worker.stopping and not self._stopping_by_force(worker):
@@ -476,14 +415,15 @@ class Node:
         self._charge(worker, chunk, guilty, chunk.piece, message, verdict.facts)
 
     def _replace(self) -> None:
-        if self._gave_up or self._failures_in_a_row >= 3 * self.config.workers or self._uncharged_in_a_row > 3 * self.config.workers:
-            if not self.workers and not self._gave_up:
-                self._gave_up = True
-                self._signals.append(NodeGaveUp(self.name, self._last_failure))
-                self._give_back()
-            return
-        if self._free_slots:
-            self._start_one()
+        """Start a worker in place of one that is gone, or give up: then the last word comes after all that is still to be told."""
+        bound = 3 * self.config.workers
+        if not (self._gave_up or self._failures_in_a_row >= bound or self._uncharged_in_a_row > bound):
+            if self._free_slots:
+                self._start_one()
+        elif not self.workers and not self._said_farewell:
+            self._gave_up = self._said_farewell = True
+            self._farewell = NodeGaveUp(self.name, self._last_failure)
+            self._give_back()
 
     # --- used by feeder and watch -----------------------------------------------------------------------------------------------
 
@@ -502,32 +442,3 @@ class Node:
         """The mini-batch the worker is on or reading now, -1 for none."""
         running = self.slots.get(worker.slot, RUNNING)
         return running if running >= 0 else self.slots.get(worker.slot, READING)
-
-
-def _facts(message: dict[str, Any]) -> ErrorFacts:
-    return ErrorFacts(message["class"], message["message"], message.get("traceback"), bool(message.get("memory")), message.get("peak"))
-
-
-def _readable(descriptor: int, timeout: float) -> None:
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
-        selector.select(timeout)
-
-
-def worker_environment(config: NodeConfig) -> dict[str, str]:
-    """The environment of worker processes (Azure ML names, specification C8, then the user's own)."""
-    environment = {key: value for key, value in os.environ.items() if key not in NOT_FOR_WORKERS}
-    environment.update(
-        AZUREML_RUN_ID=config.run_id,
-        BATCHMILL_RUN_ID=config.run_id,
-        BATCHMILL_INCARNATION=incarnation(config.run_id, config.epoch),
-        AZUREML_BI_OUTPUT_PATH=str(config.output_dir),
-        AZUREML_NODE_COUNT=str(config.node_count),
-        AZ_BATCHAI_JOB_TEMP=str(config.run_folder / "work"),
-    )
-    environment.update(config.environment)
-    environment = {name: value for name, value in environment.items() if name not in config.hidden}
-    if config.gpu_ids is not None:
-        environment[COUNT_VARIABLE] = str(len(config.gpu_ids))
-    environment.setdefault(COUNT_VARIABLE, str(gpu_count(environment)))
-    return environment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import selectors
 import signal
 import subprocess
 import time
@@ -64,7 +65,6 @@ class WorkerProcess:
     """The mini-batch that took too long, and its items where they are known. What the worker says of it after that does not count:
     the signal that asks for the stacks may have broken the call off."""
     unheard: bool = False
-    part_descriptor: int | None = None
     peak: int | None = None
     limited: float | None = None
     closed_pipe: float | None = None
@@ -120,23 +120,17 @@ class WorkerProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):  # ended between look and signal
             os.killpg(self.pid, number)
 
-    def sync(self, end: int) -> None:
-        """Make the first ``end`` bytes of the part file durable.
-
-        Raises:
-            OSError: the file is shorter than the worker said, or cannot be synced.
-        """
-        if self.part_descriptor is None:
-            self.part_descriptor = os.open(self.part, os.O_RDONLY)
-        if os.fstat(self.part_descriptor).st_size < end:
-            raise OSError(f"part file {self.part.name} is shorter than its worker reported")
-        os.fdatasync(self.part_descriptor) if hasattr(os, "fdatasync") else os.fsync(self.part_descriptor)
+    def await_end(self, seconds: float) -> None:
+        """Wait until the process has ended, at most so long; not at all where the kernel does not tell."""
+        if self.pid_descriptor >= 0:
+            with selectors.DefaultSelector() as selector:
+                selector.register(self.pid_descriptor, selectors.EVENT_READ)
+                selector.select(seconds)
 
     def close(self) -> None:
-        for descriptor in (self.pid_descriptor, self.read_descriptor, self.write_descriptor, self.part_descriptor):
-            if descriptor is not None and descriptor >= 0:
+        for descriptor in (self.pid_descriptor, self.read_descriptor, self.write_descriptor):
+            if descriptor >= 0:
                 os.close(descriptor)
-        self.part_descriptor = None
 
 
 @dataclass(frozen=True, slots=True)

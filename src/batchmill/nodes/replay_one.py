@@ -16,7 +16,7 @@ from batchmill.errors import UsageError
 from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.feeding import known_failures, mounts_of
 from batchmill.nodes.gpus import GpuIndexes, gpu_ids
-from batchmill.nodes.node import worker_environment
+from batchmill.nodes.worker_setup import worker_environment
 from batchmill.parallel_run.answers import answer_of
 from batchmill.parallel_run.events import NodeConfig
 from batchmill.parallel_run.ledger import Ledger

@@ -119,6 +119,18 @@ def last_peak(sampled: int | None, account: int) -> int:
     return peak if sampled is None or peak > peak_memory() else sampled
 
 
+def exit_status(worker: WorkerProcess) -> int | None:
+    """The exit status once the process has ended, and then its peak memory is known, too; None while it lives."""
+    if worker.process.returncode is None:
+        pid, status, usage = os.wait4(worker.pid, os.WNOHANG)
+        if pid == 0:
+            return None
+        worker.process.returncode = os.waitstatus_to_exitcode(status)
+        if worker.peak is None or worker.process.returncode < 0:
+            worker.peak = last_peak(worker.peak, usage.ru_maxrss)
+    return worker.process.returncode
+
+
 def resident(pid: int) -> int:
     """Bytes of memory that a process holds now (Linux; 0 where that cannot be read)."""
     try:
