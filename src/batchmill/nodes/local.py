@@ -58,6 +58,7 @@ class LocalEngine:
         self._nodes: dict[str, Node] = {}
         self._add(self._most if granted is None else min(granted, self._most), reserve)
         self._ticked = 0.0
+        self._woken = False
         self._closed = False
 
     def _add(self, count: int, reserve: Reserve | None = None) -> list[str]:
@@ -115,8 +116,18 @@ class LocalEngine:
                 node.tick(now)
                 events += node.take_events(now)
             self._ticked = now
-            if events or now >= deadline or not any(node.workers for node in self._nodes.values()):
+            woken, self._woken = self._woken, False
+            if events or woken or now >= deadline or not any(node.workers for node in self._nodes.values()):
                 return events
+
+    def wake_on(self, descriptor: int, heard: Callable[[], None]) -> None:
+        """Have `step` return early, after calling ``heard``, whenever the descriptor is readable."""
+
+        def wake() -> None:
+            heard()
+            self._woken = True
+
+        self._selector.register(descriptor, selectors.EVENT_READ, wake)
 
     def answer(self, asked: Asked, answer: dict[str, Any]) -> None:
         self._nodes[asked.node].answer(asked, answer)
