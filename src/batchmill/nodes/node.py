@@ -250,6 +250,8 @@ class Node:
         """What the node has done cannot be kept: all of it may run elsewhere, and nothing more runs here."""
         self._last_failure = ErrorFacts("PartsLost", error.line)
         self._gave_up = True
+        if "full" in error.facts:
+            self._signals.append(Full(self.name, error.facts["full"]))
         for done in self._parts.lost():
             self._outcomes.append(Returned(self.name, done.token, done.first, done.count, done.piece))
         for worker in self.workers.values():
