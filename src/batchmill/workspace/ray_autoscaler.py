@@ -10,16 +10,17 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import BatchmillError
 from batchmill.workspace.node_keeping import NodeKeeping
 
 if TYPE_CHECKING:
     from batchmill.workspace.kept_nodes import Picture
 
-NAME, NAMESPACE = "batchmill-autoscaler", "batchmill"
+NAME = "batchmill-autoscaler"
 HEAD = "node:__internal_head__"
-KEY = "batchmill-autoscaler"
+KEY, SPACE = "pools", "batchmill-autoscaler"
+"""Of the key-value store of the cluster."""
 LOOK_EVERY = 1.0
+THREADS = 8
 ANSWER_SECONDS = 20.0
 
 
@@ -55,7 +56,7 @@ def tell(address: str, key: str, picture: Picture) -> None:
     """Tell the keeper of a cluster what the pool of a compute target looks like.
 
     Raises:
-        BatchmillError: the cluster cannot be reached, or does not answer.
+        ClusterError: the cluster cannot be reached, or does not answer.
     """
     _call(address, "told", key, picture)
 
@@ -64,7 +65,7 @@ def forget(address: str, key: str) -> None:
     """Tell the keeper that a compute target has been removed.
 
     Raises:
-        BatchmillError: the cluster cannot be reached, or does not answer.
+        ClusterError: the cluster cannot be reached, or does not answer.
     """
     _call(address, "forget", key)
 
@@ -73,19 +74,41 @@ def pictures(address: str) -> dict[str, Picture]:
     """What the keeper of a cluster knows: the pools of all compute targets by key; nothing where there is no keeper.
 
     Raises:
-        BatchmillError: the cluster cannot be reached, or does not answer.
+        ClusterError: the cluster cannot be reached, or does not answer.
     """
     found: dict[str, Picture] = _call(address, "pictures", make=False) or {}
     return found
 
 
+def reach(address: str) -> None:
+    """Connect this process to the cluster at ``address``; leaves the one that this function connected it to before, if that is another.
+
+    A connection that others made stands, whatever it is to.
+
+    Raises:
+        ClusterError: Ray is not installed, or nothing answers there.
+    """
+    global _reached
+    from batchmill.workspace.ray_cluster import connect, disconnect, import_ray, plain_address
+
+    ray = import_ray()
+    if ray.is_initialized() and _reached not in (None, plain_address(address)):
+        disconnect()
+    if not ray.is_initialized():
+        _reached = None
+        connect(address)
+        _reached = plain_address(address)
+
+
+_reached: str | None = None
+
+
 def _call(address: str, method: str, *arguments: object, make: bool = True) -> Any:
-    from batchmill.workspace.ray_cluster import connect
+    from batchmill.workspace.ray_cluster import NAMESPACE, import_ray, translated
 
-    connect(address)
-    import ray
-
-    try:
+    ray = import_ray()
+    reach(address)
+    with translated("told of its nodes"):
         try:
             keeper = ray.get_actor(NAME, namespace=NAMESPACE)
         except ValueError:
@@ -93,16 +116,14 @@ def _call(address: str, method: str, *arguments: object, make: bool = True) -> A
                 return None
             keeper = _made()
         return ray.get(getattr(keeper, method).remote(*arguments), timeout=ANSWER_SECONDS)
-    except (ray.exceptions.RayError, ConnectionError, RuntimeError) as error:
-        cause = " ".join(str(error).split())[:300]
-        raise BatchmillError(f"The Ray cluster at {address} does not answer for its nodes: {type(error).__name__}: {cause}") from error
 
 
 def _made() -> Any:
-    import ray
+    from batchmill.workspace.ray_cluster import NAMESPACE, import_ray
 
     options = {"num_cpus": 0, "resources": {HEAD: 0.001}, "lifetime": "detached", "max_restarts": -1, "max_task_retries": -1}
-    return ray.remote(Keeper).options(name=NAME, namespace=NAMESPACE, get_if_exists=True, max_concurrency=8, **options).remote()
+    keeper = import_ray().remote(Keeper)
+    return keeper.options(name=NAME, namespace=NAMESPACE, get_if_exists=True, max_concurrency=THREADS, **options).remote()
 
 
 def _ask(bundles: list[dict[str, float]]) -> None:
@@ -112,19 +133,19 @@ def _ask(bundles: list[dict[str, float]]) -> None:
 
 
 def _whole_nodes() -> list[float]:
-    from batchmill.workspace.ray_cluster import nodes
+    from batchmill.workspace.ray_cluster import cluster_nodes
 
-    return [node.total.get("CPU", 0.0) for node in nodes() if node.alive and not node.draining]
+    return [node.total.get("CPU", 0.0) for node in cluster_nodes() if node.alive and not node.draining]
 
 
 def _load() -> bytes | None:
     from ray.experimental.internal_kv import _internal_kv_get
 
-    content: bytes | None = _internal_kv_get(KEY, namespace=NAMESPACE)
+    content: bytes | None = _internal_kv_get(KEY, namespace=SPACE)
     return content
 
 
 def _save(content: bytes) -> None:
     from ray.experimental.internal_kv import _internal_kv_put
 
-    _internal_kv_put(KEY, content, overwrite=True, namespace=NAMESPACE)
+    _internal_kv_put(KEY, content, overwrite=True, namespace=SPACE)
