@@ -109,7 +109,8 @@ def _accepts(process: subprocess.Popen[bytes], port: int) -> bool:
 @contextlib.contextmanager
 def s3_server() -> Iterator[Server]:
     """moto_server: S3 in memory. Any key is accepted."""
-    with serving(lambda port: [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]) as port:
+    program = str(Path(__file__).with_name("s3_server.py"))
+    with serving(lambda port: [sys.executable, program, "-H", "127.0.0.1", "-p", str(port)]) as port:
         environment = {
             "AWS_ACCESS_KEY_ID": "testing",
             "AWS_SECRET_ACCESS_KEY": "testing",

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,9 @@ from batchmill.parallel_run.ledger_sequence import PACK_SEGMENTS, LedgerSequence
 from batchmill.storage.shared_store import SharedStore
 
 REPLICA = "CREATE TABLE IF NOT EXISTS replica (id INTEGER PRIMARY KEY CHECK (id = 0), number INTEGER NOT NULL, token BLOB NOT NULL)"
-WRITES_AT_ONCE = 20_000
+WRITES_AT_ONCE = 5_000
+PAGE = 16384
+"""Bytes of a page of the index: a row holds the records of many mini-batches, and would leave much of a small page empty."""
 PATIENCE = 5.0
 """Seconds that one waits for another one who refreshes the same mirror."""
 
@@ -31,6 +34,10 @@ class LedgerReplica(Ledger):
     """A local ledger that repeats what segments say. After a crash of the machine it may lack the last ones, never have a part of one."""
 
     def __init__(self, path: Path, store: SharedStore) -> None:
+        if not path.exists():
+            with closing(sqlite3.connect(path)) as new:
+                new.execute(f"PRAGMA page_size={PAGE}")
+                new.execute("VACUUM")
         super().__init__(path, write=True)
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.execute(REPLICA)

@@ -58,7 +58,7 @@ def refusal(error: BaseException, location: Location) -> Refusal:
         return Refusal("changed", "it has changed")
     if isinstance(error, FileNotFoundError) or number == 404:
         return Refusal("missing", "there is no such object", "Check the name.")
-    if number == 416:
+    if number == 416 or "Wanted range starting at" in text:
         return Refusal("beyond", "it ends before that")
     if kind in ("PermissionDeniedError", "UnauthenticatedError") or number in (401, 403) or name in KEY_WORDS:
         return Refusal("denied", f"access is denied ({name or number})" if name or number else "access is denied", _credentials(location))
