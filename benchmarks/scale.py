@@ -17,9 +17,10 @@ from batchmill.nodes.restoring import restore
 from batchmill.parallel_run.events import Done, Event, Hungry, Task
 from batchmill.parallel_run.job import Job, Limits
 from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.policy import Policy
 from batchmill.parallel_run.progress import Silent
 from batchmill.parallel_run.run_folder import RunFolder
-from batchmill.parallel_run.scheduler import Policy, Scheduler
+from batchmill.parallel_run.scheduler import Scheduler
 from batchmill.worker.delivery import RECORD
 from benchmarks.measure import Command, pairs
 from benchmarks.report import Result, at_most, seconds
@@ -39,6 +40,8 @@ class AtOnce:
     def __init__(self) -> None:
         self._events: list[Event] = []
         self._offset = 0
+
+    speculates = False
 
     @property
     def nodes(self) -> Sequence[str]:

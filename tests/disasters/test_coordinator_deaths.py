@@ -14,11 +14,13 @@ import pytest
 
 from batchmill.nodes.restoring import restore
 from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.policy import Policy
 from batchmill.parallel_run.run import Run
 from batchmill.parallel_run.run_folder import RunFolder
-from batchmill.parallel_run.scheduler import Policy, Scheduler
+from batchmill.parallel_run.scheduler import Scheduler
 from batchmill.records import RunStatus
 from tests.disasters.conftest import Zoo, eventually, kill, rows, survivors, workers_of
+from tests.unit.parallel_run.invariants import check_invariants
 
 ECHO = """
 import os, time
@@ -216,7 +218,7 @@ def restored_scheduler_agrees(folder: RunFolder) -> None:
     scheduler = Scheduler(counts.mini_batches.total, Policy(run_max_try=9, error_threshold=-1), lambda k: None)
     restore(ledger, scheduler)
     ledger.close()
-    scheduler.check_invariants()
+    check_invariants(scheduler)
     assert scheduler.counts(counts.items.total) == counts
 
 

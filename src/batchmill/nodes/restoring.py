@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 
 from batchmill.parallel_run.ledger import Ledger
-from batchmill.parallel_run.scheduler import FAILED, Scheduler
+from batchmill.parallel_run.scheduler import Scheduler
+from batchmill.parallel_run.states import FAILED
 
 
 def restore(ledger: Ledger, scheduler: Scheduler) -> None:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 from batchmill.errors import BatchmillError, LedgerFencedError, LedgerInconsistentError
 from batchmill.parallel_run.answers import Answers, refusal
+from batchmill.parallel_run.durations import Durations
 from batchmill.parallel_run.events import (
     Asked,
     Done,
@@ -31,22 +30,15 @@ from batchmill.parallel_run.events import (
     TryFailed,
     WorkerReady,
 )
+from batchmill.parallel_run.instructions import Accept, EndSplit, FailWhole, Grant, Instruction, Revoke, Stop
+from batchmill.parallel_run.interrupts import Interrupts
 from batchmill.parallel_run.ledger import Ledger, Segment
-from batchmill.parallel_run.output import OrderedOutput
+from batchmill.parallel_run.node_roll import NodeRoll
+from batchmill.parallel_run.output import RunOutput
 from batchmill.parallel_run.progress import MasterLog, Progress, ProgressLog
+from batchmill.parallel_run.recording import Recorder
 from batchmill.parallel_run.run_folder import RunFolder
-from batchmill.parallel_run.scheduler import (
-    Accept,
-    BeginSplit,
-    EndSplit,
-    FailPiece,
-    FailWhole,
-    Grant,
-    Instruction,
-    RecordTry,
-    Scheduler,
-    Stop,
-)
+from batchmill.parallel_run.scheduler import Scheduler
 from batchmill.records import Counts, RunStatus
 from batchmill.storage.files import disk_is_full
 
@@ -82,7 +74,7 @@ class Job:
         ledger: Ledger,
         scheduler: Scheduler,
         engine: Engine,
-        output: OrderedOutput | None,
+        output: RunOutput | None,
         items_total: int | None,
         limits: Limits,
         progress: Progress,
@@ -93,11 +85,13 @@ class Job:
         charged: Iterable[Instruction] = (),
         answers: Answers | None = None,
         more_nodes: Callable[[], int] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._clock = clock
         self._more_nodes = more_nodes
         self._folder = folder
         self._proven = proven
-        self._item_name = item_name
+        self._recorder = Recorder(ledger, item_name)
         self._charged = list(charged)
         self._answers = answers or Answers(_knows_nothing)
         self._ledger = ledger
@@ -110,12 +104,10 @@ class Job:
         self._log = ProgressLog(folder.logs, folder.id)
         self._master = MasterLog(folder.logs, level)
         self._stop: tuple[RunStatus, str | None] | None = None
-        self._alive: set[str] = set(engine.nodes)
-        self._lost: NodeLost | None = None
-        self._init_failures = 0
-        self._ever_ready = False
+        self._roll = NodeRoll(engine.nodes, folder.id)
+        self._durations = Durations()
         self._committed_once = False
-        self._moved = time.monotonic()
+        self._moved = self._clock()
         self._told = 0.0
         self._looked = 0.0
         self._shutdown_problems: list[ErrorFacts] = []
@@ -125,7 +117,7 @@ class Job:
 
     def run(self) -> Ending:
         """Work until every mini-batch has its fate, or something ends the run."""
-        with _Signals(self._interrupt):
+        with Interrupts(self._interrupt):
             self._progress.started(self._counts())
             batches = self._counts().mini_batches
             self._master.line(f"{batches.not_run} of {batches.total} mini batches are to be run on {len(self._engine.nodes)} nodes.")
@@ -158,7 +150,7 @@ class Job:
         while not self._scheduler.finished and self._stop is None:
             self._handle(self._engine.step(ANSWER_LOOK_EVERY if self._answers.pending else CANCEL_LOOK_EVERY))
             self._give_answers()
-            self._look_around(time.monotonic())
+            self._look_around(self._clock())
         if self._stop is not None:
             self._engine.abort()
             status, message = self._stop
@@ -176,7 +168,7 @@ class Job:
 
     def _give_answers(self) -> None:
         if self._answers.excusing:
-            self._moved = time.monotonic()
+            self._moved = self._clock()
         for asked, answer in self._answers.ready():
             self._engine.answer(asked, answer)
 
@@ -227,22 +219,33 @@ class Job:
     # --- events -----------------------------------------------------------------------------------------------------------------
 
     def _handle(self, events: Iterable[Event]) -> None:
+        self._scheduler.now = self._clock()
         instructions: list[Instruction] = []
         for event in events:
             instructions += self._event(event)
-        for instruction in instructions:
-            if isinstance(instruction, Grant):
-                self._engine.give(instruction.node, instruction.tasks)
-        if any(not isinstance(one, Grant) for one in instructions):
+        self._act(instructions)
+
+    def _act(self, instructions: list[Instruction]) -> None:
+        """Nodes first: they need not wait until what is known is durable."""
+        outcomes = False
+        for one in instructions:
+            if isinstance(one, Grant):
+                self._engine.give(one.node, one.tasks)
+            elif isinstance(one, Revoke):
+                self._master.line(f"Lease {one.token} is taken back from {one.node}: another node was faster.", debug=True)
+                self._engine.revoke(one.node, one.token)
+            else:
+                outcomes = True
+        if outcomes:
             self._commit(instructions)
 
     def _event(self, event: Event) -> list[Instruction]:
         if isinstance(event, Done):
-            self._moved = time.monotonic()
+            self._moved = self._scheduler.now
             return self._scheduler.done(event)
         if isinstance(event, TryFailed):
             self._master.line(f"A try of mini batch {event.mini_batch} failed on {event.worker}: {event.error.error_class}", debug=True)
-            self._moved = time.monotonic()
+            self._moved = self._scheduler.now
             return self._scheduler.try_failed(event)
         if isinstance(event, Hungry):
             return self._scheduler.hungry(event.node, event.want)
@@ -252,38 +255,37 @@ class Job:
             self._master.line(f"{event.node}/{event.worker} asks for {event.question}", debug=True)
             self._answers.ask(event)
             return []
-        if isinstance(event, NodeJoined | NodeLost | NodeDraining):
+        if isinstance(event, NodeJoined | NodeLost | NodeDraining | NodeGaveUp):
             return self._node_event(event)
         self._rare_event(event)
         return []
 
-    def _node_event(self, event: NodeJoined | NodeLost | NodeDraining) -> list[Instruction]:
+    def _node_event(self, event: NodeJoined | NodeLost | NodeDraining | NodeGaveUp) -> list[Instruction]:
         """Nodes come and go; a run whose last node is lost waits for others, as long as it would wait for a mini-batch."""
+        node = event.node
         if isinstance(event, NodeJoined):
-            self._alive.add(event.node)
-            self._master.line(f"{event.node} joins.")
-            return self._scheduler.node_ready(event.node)
+            self._roll.joined(node)
+            self._master.line(f"{node} joins.")
+            return self._scheduler.node_ready(node)
+        if isinstance(event, NodeLost):
+            self._roll.lost(event)
+            self._master.line(f"{node} is lost ({event.reason}); what it held runs elsewhere.")
+            return self._scheduler.node_lost(node, event.reason, time.time())
         if isinstance(event, NodeDraining):
-            self._master.line(f"{event.node} is going to be taken away ({event.reason}); it gets nothing more.")
-            return self._scheduler.node_draining(event.node)
-        self._alive.discard(event.node)
-        self._lost = event
-        self._master.line(f"{event.node} is lost ({event.reason}); what it held runs elsewhere.")
-        return self._scheduler.node_lost(event.node)
+            self._master.line(f"{node} is going to be taken away ({event.reason}); it gets nothing more.")
+        else:
+            self._master.line(str(event))
+            if (cause := self._roll.gave_up(event)) is not None:
+                self._end(RunStatus.FAILED, cause)
+        return self._scheduler.node_draining(node)
 
-    def _rare_event(self, event: WorkerReady | InitFailed | NodeGaveUp | Full | ShutdownProblem) -> None:
+    def _rare_event(self, event: WorkerReady | InitFailed | Full | ShutdownProblem) -> None:
         self._master.line(str(event), debug=isinstance(event, WorkerReady))
         if isinstance(event, WorkerReady):
-            self._ever_ready = True
-            self._moved = time.monotonic()
+            self._roll.ever_ready = True
+            self._moved = self._clock()
         elif isinstance(event, InitFailed):
-            self._init_failures += 1
-        elif isinstance(event, NodeGaveUp):
-            self._alive.discard(event.node)
-            if not self._alive:
-                error = event.error
-                what = "init() of the entry script failed" if not self._ever_ready else "no worker process stays alive"
-                self._end(RunStatus.FAILED, f"{what} {self._init_failures} times, the last time with {error.error_class}: {error.message}")
+            self._roll.init_failed(event)
         elif isinstance(event, Full):
             self._end(RunStatus.FAILED, f"No space is left in {event.folder}. Free some space, then: batchmill resume {self._folder.id}")
         elif isinstance(event, ShutdownProblem):
@@ -293,44 +295,20 @@ class Job:
 
     def _commit(self, instructions: list[Instruction], *, progress: bool = True) -> None:
         """One transaction for everything that happened since the last one; then the output moves on."""
-        ledger = self._ledger
-        with ledger.transaction():
-            for one in instructions:
-                if isinstance(one, Accept):
-                    ledger.add_done(one.done)
-                    ledger.add_notes(one.done, one.attempt)
-                elif isinstance(one, RecordTry):
-                    ledger.add_try(one.event, one.attempt)
-                elif isinstance(one, BeginSplit):
-                    ledger.add_split(one.mini_batch, one.items, 0, ended=False)
-                elif isinstance(one, FailPiece):
-                    ledger.add_failed_piece(one.event.mini_batch, one.piece, one.event.worker)
-                    self._letter(one.event, 1, one.piece[0], one.attempt)
-                elif isinstance(one, FailWhole):
-                    ledger.add_failed(one.event.mini_batch, one.items)
-                    self._letter(one.event, one.items, 0 if one.items == 1 else None, one.attempt)
-                elif isinstance(one, EndSplit):
-                    ledger.add_split(one.mini_batch, one.items, one.ok, ended=True)
+        with self._ledger.transaction():
+            self._recorder.record(instructions)
             values = {"counts": json.dumps(self._counts().as_dict())}
             if progress and not self._committed_once:
                 values["deaths"] = "0"
                 self._committed_once = True
-            ledger.put(**values)
+            self._ledger.put(**values)
         self._committed = self._counts()
+        if self._engine.speculates:
+            self._durations.hear(one.done for one in instructions if isinstance(one, Accept))
         self._to_output(instructions)
         for one in instructions:
             if isinstance(one, Stop):
                 self._end(RunStatus.FAILED, one.message)
-
-    def _letter(self, event: TryFailed, items: int, position: int | None, attempt: int) -> None:
-        item = event.item if items == 1 else None
-        if items == 1 and item is None and position is not None and self._item_name is not None:
-            unread = event.items is None and event.status.startswith("LOAD")
-            item = self._item_name(event.mini_batch, -1 if unread else position)  # no worker could say
-        error = event.error
-        self._ledger.add_letter(
-            event.mini_batch, item, position, items, attempt, event.worker, error.error_class, error.message, error.traceback, error.peak
-        )
 
     def _to_output(self, instructions: list[Instruction]) -> None:
         if self._output is None:
@@ -363,22 +341,23 @@ class Job:
                 self._end(RunStatus.CANCELED, None)
             if self._more_nodes is not None and (count := self._more_nodes()):
                 self._grow(count)
-        limit = self._limits.no_progress if self._ever_ready else self._limits.first_progress
+            if self._engine.speculates:
+                self._run_late_ones_twice(now)
+        limit = self._limits.no_progress if self._roll.ever_ready else self._limits.first_progress
         if now - self._moved > limit:
-            self._end(RunStatus.FAILED, self._no_progress(limit))
+            self._end(RunStatus.FAILED, self._roll.no_progress(limit))
 
-    def _no_progress(self, limit: float) -> str:
-        if self._alive or self._lost is None:
-            return f"No mini-batch ended within {limit:g} seconds (progress_update_timeout)."
-        return (
-            f"No node is left, and none joined within {limit:g} seconds (progress_update_timeout). {self._lost.node} was lost last "
-            f"({self._lost.reason}). Give the cluster nodes again, then: batchmill resume {self._folder.id}"
-        )
+    def _run_late_ones_twice(self, now: float) -> None:
+        """What stragglers hold, on nodes that have nothing else to do."""
+        late = self._durations.late
+        if late is not None:
+            self._scheduler.now = now
+            self._act(self._scheduler.second_runs(late))
 
     def _grow(self, count: int) -> None:
         """Nodes of the compute target that were busy are ours now."""
         for node in self._engine.grow(count):
-            self._alive.add(node)
+            self._roll.joined(node)
             self._master.line(f"{node} joins.")
             self._scheduler.node_ready(node)
 
@@ -400,7 +379,7 @@ def _knows_nothing(question: dict[str, Any]) -> dict[str, Any]:
     return refusal("RuntimeError", "This run has no workspace to answer from.")
 
 
-def feed_output(ledger: Ledger, output: OrderedOutput) -> None:
+def feed_output(ledger: Ledger, output: RunOutput) -> None:
     """Give the output everything the ledger holds from its front on."""
     for mini_batch, _, _, ended in ledger.splits():
         if ended:
@@ -410,24 +389,3 @@ def feed_output(ledger: Ledger, output: OrderedOutput) -> None:
     for first, count, segment, _, _, _ in ledger.ranges(output.front):
         output.add(first, count, (segment,))
         output.advance()
-
-
-class _Signals:
-    """SIGINT and SIGTERM end the run in order while this is entered; a second SIGINT is left to Python."""
-
-    def __init__(self, act: Callable[[int], None]) -> None:
-        self._act = act
-        self._before: dict[int, object] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is not threading.main_thread():
-            return  # Python delivers signals to the main thread only
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._before[number] = signal.signal(number, self._handle)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        self._act(number)
-
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]

@@ -1,130 +1,41 @@
 """The scheduler: events in, instructions out. No clock, no input or output, no thread, no process.
 
-It knows the fate of every mini-batch in one byte each, whatever is exceptional (retries, bisection) in records of its own, and hands
+It knows the state of every mini-batch in one byte each, whatever is exceptional (retries, bisection) in records of its own, and hands
 out leases of consecutive mini-batches. Outcomes are accepted only for a lease that is still held (fencing).
 """
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 
+from batchmill.parallel_run.backlog import Backlog
+from batchmill.parallel_run.bisection import Bisections, Piece, Trouble, halves, open_pieces
 from batchmill.parallel_run.events import Done, ErrorFacts, Returned, Task, TryFailed
+from batchmill.parallel_run.instructions import (
+    Accept,
+    BeginSplit,
+    EndSplit,
+    FailPiece,
+    FailWhole,
+    Grant,
+    Instruction,
+    RecordTry,
+    Revoke,
+    Stop,
+)
+from batchmill.parallel_run.leases import Lease, LeaseBook
+from batchmill.parallel_run.merged_outcomes import cut
+from batchmill.parallel_run.policy import Policy
+from batchmill.parallel_run.quarantine import NODE_DIED, Quarantine
+from batchmill.parallel_run.second_runs import SecondRuns, deal
+from batchmill.parallel_run.states import DONE, FAILED, FRESH, SPLIT, WAITING
 from batchmill.records import Counts, ItemCounts, MiniBatchCounts
 
-FRESH, LEASED, DONE, FAILED, SPLIT, WAITING = range(6)
+__all__ = ["COORDINATOR_DIED", "DONE", "FAILED", "FRESH", "Instruction", "Policy", "Scheduler"]
+
 COORDINATOR_DIED = "CoordinatorDied"
 """The error class of a mini-batch that takes coordinators down: it is not bisected, each part would take another one."""
-
-BISECTIONS_SEEN = 20
-"""Bisection gives up when more than half of this many last bisected mini-batches failed in every item."""
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """The settings that decide about failures."""
-
-    run_max_try: int = 3
-    isolate_failures: bool = True
-    splittable: bool = True
-    error_threshold: int = 0
-    allowed_failed_count: int | None = None
-    allowed_failed_percent: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """Give these leases to a node."""
-
-    node: str
-    tasks: tuple[Task, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Accept:
-    """Commit an outcome; ``attempt`` is the number of the try that succeeded."""
-
-    done: Done
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecordTry:
-    """Record a failed try; ``attempt`` counts from 1."""
-
-    event: TryFailed
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class BeginSplit:
-    """The mini-batch is being bisected from now on."""
-
-    mini_batch: int
-    items: int
-
-
-@dataclass(frozen=True, slots=True)
-class FailPiece:
-    """A single item failed for good."""
-
-    event: TryFailed
-    piece: tuple[int, int]
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class EndSplit:
-    """Every item of a bisected mini-batch has its fate."""
-
-    mini_batch: int
-    items: int
-    ok: int
-
-
-@dataclass(frozen=True, slots=True)
-class FailWhole:
-    """A mini-batch failed for good, with all its items."""
-
-    event: TryFailed
-    items: int
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """End the run as Failed."""
-
-    message: str
-
-
-Instruction = Grant | Accept | RecordTry | BeginSplit | FailPiece | EndSplit | FailWhole | Stop
-
-
-@dataclass(slots=True)
-class _Trouble:
-    """What is exceptional about one mini-batch."""
-
-    tries: int = 0
-    alone: bool = False
-    items: int | None = None
-    ok: int = 0
-    failed: int = 0
-    open_pieces: dict[tuple[int, int], int] = field(default_factory=dict)
-    suspect: bool = False
-
-
-@dataclass(slots=True)
-class _Lease:
-    node: str
-    first: int
-    stop: int
-    piece: tuple[int, int] | None
-    left: int
-    gone: set[int] = field(default_factory=set)
-    """Mini-batches that failed or were given back while others of this lease go on: a newer lease may hold them."""
 
 
 class Scheduler:
@@ -134,24 +45,28 @@ class Scheduler:
         total: number of mini-batches.
         policy: the failure settings.
         items_of: items of a mini-batch where the plan knows them (files), else None.
+
+    Attributes:
+        now: the time as the caller counts it, in seconds; leases remember it, for `second_runs`.
     """
 
     def __init__(self, total: int, policy: Policy, items_of: Callable[[int], int | None]) -> None:
         self.total = total
         self.policy = policy
+        self.now = 0.0
         self._items_of = items_of
         self.state = bytearray(total)
-        self._cursor = 0
-        self._returned: list[tuple[int, int]] = []
-        self._retries: deque[tuple[int, tuple[int, int] | None]] = deque()
-        self._trouble: dict[int, _Trouble] = {}
-        self._leases: dict[int, _Lease] = {}
-        self._token = 0
+        self._backlog = Backlog(self.state)
+        self._leases = LeaseBook(self.state)
+        self._trouble: dict[int, Trouble] = {}
         self._hungry: dict[str, int] = {}
         self._nodes: set[str] = set()
-        self._draining: set[str] = set()
+        self._leaving: set[str] = set()
         self._suspects: deque[int] = deque()
-        self._bisected: deque[bool] = deque(maxlen=BISECTIONS_SEEN)
+        self._suspected: set[int] = set()
+        self._quarantine = Quarantine()
+        self._second = SecondRuns()
+        self._bisections = Bisections()
         self._stopped = False
         self.items_read = 0
         self.items_ok = 0
@@ -179,8 +94,8 @@ class Scheduler:
         ok: int,
         *,
         ended: bool,
-        settled: list[tuple[int, int]],
-        tries: Mapping[tuple[int, int], int] | None = None,
+        settled: list[Piece],
+        tries: Mapping[Piece, int] | None = None,
         memory: bool = False,
     ) -> None:
         """A bisected mini-batch: ended, or with the pieces that have their fate and the failed tries of each piece."""
@@ -188,55 +103,37 @@ class Scheduler:
             self.state[mini_batch] = DONE if ok == items else FAILED
             self._count_done(1, items, ok, int(ok < items))
             self.retried += 1
-            self._bisected.append(ok == 0)
+            self._bisections.ended(ok)
             return
-        trouble = self._trouble.setdefault(mini_batch, _Trouble(tries=self.policy.run_max_try))
+        trouble = self._trouble.setdefault(mini_batch, Trouble(tries=self.policy.run_max_try))
         trouble.items, trouble.ok, trouble.alone = items, ok, memory
         trouble.failed = sum(count for _, count in settled) - ok
         self.items_ok += ok
         self.items_failed += trouble.failed
         self.items_read += ok + trouble.failed
         self.state[mini_batch] = SPLIT
-        self._reopen_pieces(mini_batch, trouble, settled, tries or {})
+        tries = tries or {}
+        for piece in open_pieces(items, settled, tries):
+            self._open_piece(mini_batch, trouble, piece, tries.get(piece, 0))
         if not trouble.open_pieces:
             self._end_split_counts(mini_batch, trouble)
-
-    def _reopen_pieces(
-        self, mini_batch: int, trouble: _Trouble, settled: list[tuple[int, int]], tries: Mapping[tuple[int, int], int]
-    ) -> None:
-        """Walk down the bisection as far as it had come; what has no fate yet is open again."""
-        assert trouble.items is not None
-        has_fate = bytearray(trouble.items)
-        for first, count in settled:
-            has_fate[first : first + count] = b"\1" * count
-        pieces = deque(_halves((0, trouble.items)))
-        while pieces:
-            first, count = piece = pieces.popleft()
-            known = has_fate.count(1, first, first + count)
-            if known == count:
-                continue
-            if known or (count > 1 and piece in tries):
-                pieces += _halves(piece)
-            else:
-                self._open_piece(mini_batch, trouble, piece, tries.get(piece, 0))
 
     def restore_tries(self, mini_batch: int, tries: int, *, retried: bool, memory: bool) -> None:
         """Charged tries of a mini-batch; an open one goes on counting from there."""
         if self.state[mini_batch] in (DONE, FAILED):
             self.retried += retried
         elif self.state[mini_batch] == FRESH:
-            self._trouble[mini_batch] = _Trouble(tries=tries, alone=memory)
-            self.state[mini_batch] = WAITING
-            self._retries.append((mini_batch, None))
+            self._trouble[mini_batch] = Trouble(tries=tries, alone=memory)
+            self._wait(mini_batch)
 
     def suspect(self, mini_batches: list[int]) -> None:
         """Run these alone and one at a time, before anything else (three coordinators died on them)."""
         for mini_batch in mini_batches:
             if self.is_open(mini_batch):
-                self._retries = deque(entry for entry in self._retries if entry[0] != mini_batch)
-                self._trouble.setdefault(mini_batch, _Trouble()).suspect = True
-                self.state[mini_batch] = WAITING
-                self._suspects.append(mini_batch)
+                self._backlog.drop(mini_batch)
+                self._suspected.add(mini_batch)
+                self._trouble.setdefault(mini_batch, Trouble())
+                self._wait(mini_batch)
 
     def is_open(self, mini_batch: int) -> bool:
         """True while a mini-batch has no fate and is not being bisected."""
@@ -249,39 +146,113 @@ class Scheduler:
         items = self._items_of(mini_batch)
         return self.try_failed(TryFailed("", "", task.token, mini_batch, None, items, None, "RUN_EXCEPTION", error, now, 0.0, 0.0))
 
-    # --- events -----------------------------------------------------------------------------------------------------------------
+    # --- nodes ------------------------------------------------------------------------------------------------------------------
 
     def node_ready(self, node: str) -> list[Instruction]:
+        """The node works for the run from now on, or again."""
         self._nodes.add(node)
+        self._leaving.discard(node)
         return []
 
     def hungry(self, node: str, want: int) -> list[Instruction]:
-        if node in self._draining:
+        """The node could use ``want`` mini-batches more; one that is leaving or lost gets none."""
+        if node in self._leaving:
             return []
         self._nodes.add(node)
         self._hungry[node] = want
         return self.grants()
 
+    def node_draining(self, node: str) -> list[Instruction]:
+        """The node gets nothing more; it ends what it has begun and gives the rest back."""
+        self._leaving.add(node)
+        self._nodes.discard(node)
+        self._hungry.pop(node, None)
+        self._quarantine.aside.discard(node)
+        return self.grants()
+
+    def node_lost(self, node: str, reason: str = "", time: float = 0.0) -> list[Instruction]:
+        """Everything the node held may run elsewhere; what it says later is refused. ``time`` (Unix) is recorded where this was a try."""
+        counts = node not in self._leaving  # that a node is taken away is nobody's fault
+        self._leaving.add(node)
+        self._nodes.discard(node)
+        self._hungry.pop(node, None)
+        self._quarantine.aside.discard(node)
+        told: list[Instruction] = []
+        for lease in self._leases.of(node):
+            key = lease.first, lease.piece
+            if counts and lease.alone and key in self._quarantine:
+                error = ErrorFacts(NODE_DIED, f"{node} died while nothing else ran on it ({reason or 'nobody knows why'}).")
+                told += self.try_failed(
+                    TryFailed(node, "", lease.token, lease.first, lease.piece, None, None, "RUN_EXCEPTION", error, time, 0.0, 0.0)
+                )
+            else:
+                self._give_up_lease(lease, counts)
+        self._quarantine.forget(lambda mini_batch: self.state[mini_batch] in (DONE, FAILED))
+        return [*told, *self.grants()]
+
+    def _give_up_lease(self, lease: Lease, counts: bool) -> None:
+        if lease.piece is not None:
+            self._leases.close(lease)
+            if counts:
+                self._quarantine.lost((lease.first, lease.piece))
+            self._queue(lease.first, lease.piece)
+            return
+        runs = [run for held in self._leases.held(lease) for run in self._not_held_twice(lease.token, *held)]
+        self._leases.close(lease)
+        for first, count in runs:
+            quarantined = [k for k in range(first, first + count) if self._quarantine.lost((k, None))] if counts else []
+            for mini_batch in quarantined:
+                self._give_back(first, mini_batch - first)
+                self._trouble.setdefault(mini_batch, Trouble())
+                self._wait(mini_batch)
+                first, count = mini_batch + 1, first + count - mini_batch - 1
+            self._give_back(first, count)
+
+    def _give_back(self, first: int, count: int) -> None:
+        """Nobody holds these any more."""
+        if count == 1 and first in self._trouble:
+            self._wait(first)
+        elif count:
+            self._backlog.give_back(first, count)
+
+    # --- outcomes ---------------------------------------------------------------------------------------------------------------
+
     def done(self, event: Done) -> list[Instruction]:
         """An outcome; [] when its lease is no longer held (the bytes are never copied)."""
-        if not self._release(event.token, event.first, event.count, event.piece):
-            return []
+        lease = self._leases.holder(event.token, event.first, event.count, event.piece)
+        if lease is None:
+            parts = self._leases.still_held(event.token, event.first, event.count) if event.piece is None else []
+            return [one for first, count in parts for one in self.done(cut(event, first, count))]
+        told = self._leases.settle(lease, event.count)
         if event.piece is not None:
             return [*self._piece_done(event), *self._verdict()]
+        if self._second:
+            told = [*told, *self._beaten(event)]
         self.state[event.first : event.first + event.count] = bytes((DONE,)) * event.count
         attempt = 1
         if event.count == 1:
             trouble = self._trouble.pop(event.first, None)
-            if trouble is not None and trouble.tries:
+            if trouble is not None:
                 attempt = trouble.tries + 1
-                self.retried += 1
+                self.retried += trouble.tries > 0
+                self._ended(event.first)
         self._count_done(event.count, event.items, event.ok, event.short)
-        return [Accept(event, attempt), *self._verdict()]
+        return [Accept(event, attempt), *told, *self._verdict()]
+
+    def _beaten(self, event: Done) -> Iterator[Revoke]:
+        """Another node still runs some of this: its outcome is no longer wanted."""
+        for mini_batch in self._second.among(event.first, event.count):
+            other = self._second.end(mini_batch, event.token)
+            assert other is not None
+            loser = self._leases[other]
+            loser.beaten = True
+            yield from self._leases.leave(loser, mini_batch, 1)
 
     def _piece_done(self, event: Done) -> list[Instruction]:
         assert event.piece is not None
         trouble = self._trouble[event.first]
         tries = trouble.open_pieces.pop(event.piece)
+        self._quarantine.release((event.first, event.piece))
         trouble.ok += event.ok
         trouble.failed += event.items - event.ok
         self.items_read += event.items
@@ -290,18 +261,22 @@ class Scheduler:
         return [Accept(event, tries + 1), *self._end_split(event.first, trouble)]
 
     def try_failed(self, event: TryFailed) -> list[Instruction]:
-        if not self._leave(event.token, event.mini_batch, 1, event.piece):
+        lease = self._leases.holder(event.token, event.mini_batch, 1, event.piece)
+        if lease is None:
             return []
-        trouble = self._trouble.setdefault(event.mini_batch, _Trouble())
+        gone: list[Instruction] = [*self._leases.leave(lease, event.mini_batch, 1)]
+        if event.piece is None and self._second.end(event.mini_batch, event.token) is not None:
+            return [*gone, *self.grants()]  # the other one may well succeed
+        trouble = self._trouble.setdefault(event.mini_batch, Trouble())
         trouble.alone = trouble.alone or event.error.memory
         if event.piece is not None:
-            return [*self._piece_failed(event, trouble), *self._verdict()]
+            return [*gone, *self._piece_failed(event, trouble), *self._verdict()]
         trouble.tries += 1
         if event.items is not None:
             trouble.items = event.items
-        told: list[Instruction] = [RecordTry(event, trouble.tries)]
+        told: list[Instruction] = [*gone, RecordTry(event, trouble.tries)]
         if trouble.tries < self.policy.run_max_try:
-            self._wait(event.mini_batch, None)
+            self._wait(event.mini_batch)
             return [*told, *self.grants()]
         items = trouble.items if trouble.items is not None else self._items_of(event.mini_batch)
         if self._may_split(event, items):
@@ -309,24 +284,25 @@ class Scheduler:
             trouble.items = items
             told.append(BeginSplit(event.mini_batch, items))
             self.state[event.mini_batch] = SPLIT
-            self._halve(event.mini_batch, trouble, (0, items))
+            self._ended(event.mini_batch)
+            for half in halves((0, items)):
+                self._open_piece(event.mini_batch, trouble, half)
             return [*told, *self.grants()]
         return [*told, self._fail_whole(event, trouble, items), *self._verdict()]
 
     def _may_split(self, event: TryFailed, items: int | None) -> bool:
         policy = self.policy
-        gave_up = sum(self._bisected) > BISECTIONS_SEEN // 2
         return (
             policy.isolate_failures
             and policy.splittable
             and not event.status.startswith("LOAD")
-            and event.error.error_class != COORDINATOR_DIED
+            and event.error.error_class not in (COORDINATOR_DIED, NODE_DIED)
             and items is not None
             and items > 1
-            and not gave_up
+            and not self._bisections.gave_up
         )
 
-    def _fail_whole(self, event: TryFailed, trouble: _Trouble, items: int | None) -> FailWhole:
+    def _fail_whole(self, event: TryFailed, trouble: Trouble, items: int | None) -> FailWhole:
         lost = items if items is not None else 1
         self.state[event.mini_batch] = FAILED
         self.items_read += lost
@@ -334,20 +310,24 @@ class Scheduler:
         self.failed += 1
         self.retried += trouble.tries > 1
         del self._trouble[event.mini_batch]
+        self._ended(event.mini_batch)
         return FailWhole(event, lost, trouble.tries)
 
-    def _piece_failed(self, event: TryFailed, trouble: _Trouble) -> list[Instruction]:
+    def _piece_failed(self, event: TryFailed, trouble: Trouble) -> list[Instruction]:
         assert event.piece is not None
         piece = event.piece
         tries = trouble.open_pieces.pop(piece) + 1
         told: list[Instruction] = [RecordTry(event, tries)]
+        if piece[1] == 1 and tries < self.policy.run_max_try:
+            self._open_piece(event.mini_batch, trouble, piece, tries)
+            return told
+        self._quarantine.release((event.mini_batch, piece))
         if piece[1] > 1:
-            self._halve(event.mini_batch, trouble, piece)
-            return [*told, *self.grants()]
-        if tries < self.policy.run_max_try:
-            trouble.open_pieces[piece] = tries
-            self._retries.append((event.mini_batch, piece))
-            return [*told, *self.grants()]
+            for half in halves(piece):
+                if event.error.error_class == NODE_DIED:  # each half is as dangerous
+                    self._quarantine.admit((event.mini_batch, half))
+                self._open_piece(event.mini_batch, trouble, half)
+            return told
         trouble.failed += 1
         self.items_read += 1
         self.items_failed += 1
@@ -355,166 +335,140 @@ class Scheduler:
 
     def returned(self, event: Returned) -> list[Instruction]:
         """Leases given back without a try."""
-        if not self._leave(event.token, event.first, event.count, event.piece):
-            return []
+        told: list[Instruction] = []
         if event.piece is not None:
-            self._retries.append((event.first, event.piece))
-        elif event.count == 1 and event.first in self._trouble:
-            self._wait(event.first, None)
-        else:
-            self.state[event.first : event.first + event.count] = bytes((FRESH,)) * event.count
-            heapq.heappush(self._returned, (event.first, event.count))
-        return self.grants()
+            if (lease := self._leases.holder(event.token, event.first, event.count, event.piece)) is not None:
+                self._leases.close(lease)
+                self._queue(event.first, event.piece)
+            return self.grants()
+        for held in self._leases.still_held(event.token, event.first, event.count):
+            lease = self._leases[event.token]
+            free = self._not_held_twice(event.token, *held)
+            told += self._leases.leave(lease, *held)
+            for run in free:
+                self._give_back(*run)
+        return [*told, *self.grants()]
 
-    def node_draining(self, node: str) -> list[Instruction]:
-        """The node gets nothing more; it ends what it has begun and gives the rest back."""
-        self._draining.add(node)
-        self._nodes.discard(node)
-        self._hungry.pop(node, None)
-        return self.grants()
+    def _not_held_twice(self, token: int, first: int, count: int) -> list[tuple[int, int]]:
+        """Those of these that only the lease of ``token`` holds, as runs; the others are left to the other lease."""
+        runs = []
+        for mini_batch in self._second.among(first, count) if self._second else ():
+            self._second.end(mini_batch, token)
+            runs.append((first, mini_batch - first))
+            first, count = mini_batch + 1, first + count - mini_batch - 1
+        return [run for run in (*runs, (first, count)) if run[1]]
 
-    def node_lost(self, node: str) -> list[Instruction]:
-        """Everything the node held may run elsewhere; what it says later is refused."""
-        self._nodes.discard(node)
-        self._draining.discard(node)
-        self._hungry.pop(node, None)
-        for token, lease in list(self._leases.items()):
-            if lease.node == node:
-                del self._leases[token]
-                self._give_up_lease(lease)
-        return self.grants()
-
-    def _give_up_lease(self, lease: _Lease) -> None:
-        if lease.piece is not None:
-            self._retries.append((lease.first, lease.piece))
-            return
-        position = lease.first
-        while position < lease.stop:
-            position = self.state.find(LEASED, position, lease.stop)
-            if position < 0:
-                return
-            if position in lease.gone:
-                position += 1
-                continue
-            stop = position
-            while stop < lease.stop and self.state[stop] == LEASED and stop not in lease.gone:
-                stop += 1
-            if stop - position == 1 and position in self._trouble:
-                self._wait(position, None)
-            else:
-                self.state[position:stop] = bytes((FRESH,)) * (stop - position)
-                heapq.heappush(self._returned, (position, stop - position))
-            position = stop
-
-    # --- leases -----------------------------------------------------------------------------------------------------------------
+    # --- handing out ------------------------------------------------------------------------------------------------------------
 
     def grants(self) -> list[Instruction]:
-        """Leases for every node that wants some."""
-        if self._stopped:
+        """Leases for every node that wants some, as far as there is something to hand out."""
+        if not self._hungry or self._stopped:
             return []
-        told: list[Instruction] = []
-        for node, want in list(self._hungry.items()):
-            tasks = tuple(self._tasks_for(node, want))
-            if tasks:
+        if self._suspected:
+            return self._suspect_grant()
+        told = self._quarantine_grants() if self._quarantine else []
+        if self._backlog:
+            for node, want in list(self._hungry.items()):
+                if node in self._quarantine.aside:
+                    continue
+                tasks = tuple(self._tasks_for(node, want))
                 del self._hungry[node]
                 told.append(Grant(node, tasks))
+                if not self._backlog:
+                    break
         return told
 
     def _tasks_for(self, node: str, want: int) -> Iterator[Task]:
-        if self._suspects or any(trouble.suspect for trouble in self._trouble.values()):
-            yield from self._suspect_task(node)
-            return
+        """No node gets more than its share of what is left."""
         want = min(want, max(1, -(-self.remaining // max(1, len(self._nodes)))))
         while want > 0:
-            if self._retries:
-                mini_batch, piece = self._retries.popleft()
+            if self._backlog.retries:
+                mini_batch, piece = self._backlog.retries.popleft()
                 yield self._lease(node, mini_batch, 1, piece, alone=self._trouble[mini_batch].alone)
                 want -= 1
                 continue
-            run = self._next_run(want)
+            run = self._backlog.next_run(want)
             if run is None:
                 return
             yield self._lease(node, run[0], run[1], None, alone=False)
             want -= run[1]
 
-    def _suspect_task(self, node: str) -> Iterator[Task]:
-        if self._suspects and not self._leases:
-            yield self._lease(node, self._suspects.popleft(), 1, None, alone=True)
+    def _suspect_grant(self) -> list[Instruction]:
+        if not self._suspects or len(self._leases):
+            return []
+        node = next(iter(self._hungry))
+        del self._hungry[node]
+        return [Grant(node, (self._lease(node, self._suspects.popleft(), 1, None, alone=True),))]
 
-    def _next_run(self, want: int) -> tuple[int, int] | None:
-        """The next consecutive mini-batches that nobody holds."""
-        if self._returned:
-            first, count = heapq.heappop(self._returned)
-            if count > want:
-                heapq.heappush(self._returned, (first + want, count - want))
-            return first, min(count, want)
-        first = self.state.find(FRESH, self._cursor)
-        if first < 0:
-            self._cursor = self.total
-            return None
-        stop = min(first + want, self.total)
-        if self.state.count(FRESH, first, stop) != stop - first:
-            stop = next(k for k in range(first, stop) if self.state[k] != FRESH)
-        self._cursor = stop
-        return first, stop - first
+    def _quarantine_grants(self) -> list[Instruction]:
+        quarantine = self._quarantine
+        told: list[Instruction] = []
+        for node in quarantine.set_aside(self._hungry, len(self._nodes), self._leases.holds_nothing, self._occupied):
+            if quarantine.waiting:
+                mini_batch, piece = quarantine.waiting.popleft()
+                del self._hungry[node]
+                told.append(Grant(node, (self._lease(node, mini_batch, 1, piece, alone=True),)))
+        return told
 
-    def _lease(self, node: str, first: int, count: int, piece: tuple[int, int] | None, *, alone: bool) -> Task:
-        self._token += 1
-        if piece is None:
-            self.state[first : first + count] = bytes((LEASED,)) * count
-        self._leases[self._token] = _Lease(node, first, first + count, piece, count)
-        return Task(self._token, first, count, piece, alone)
+    def _occupied(self, node: str) -> bool:
+        return any(lease.alone and (lease.first, lease.piece) in self._quarantine for lease in self._leases.of(node))
 
-    def _release(self, token: int, first: int, count: int, piece: tuple[int, int] | None) -> bool:
-        """Take mini-batches off a lease; False when the lease does not hold them (any more)."""
-        lease = self._leases.get(token)
-        if lease is None or lease.piece != piece or first < lease.first or first + count > lease.stop:
-            return False
-        if piece is None and self.state.count(LEASED, first, first + count) != count:
-            return False
-        if lease.gone and not lease.gone.isdisjoint(range(first, first + count)):
-            return False
-        lease.left -= count
-        if lease.left == 0:
-            del self._leases[token]
-        return True
+    def second_runs(self, after: float) -> list[Instruction]:
+        """Leases for whole mini-batches that one node has held for more than ``after`` seconds, for nodes that nothing else is left for."""
+        if not self.policy.speculative or not self._hungry or self._stopped or self._suspected or self._backlog:
+            return []
+        late = sorted(
+            (lease for lease in self._leases if lease.piece is None and not lease.alone and self.now - lease.since > after),
+            key=lambda lease: lease.since,
+        )
+        held = ((k, lease) for lease in late for run in self._leases.held(lease) for k in range(run[0], sum(run)) if k not in self._second)
+        free = {node: want for node, want in self._hungry.items() if node not in self._quarantine.aside}
+        told: list[Instruction] = []
+        for node, dealt in deal(held, free).items():
+            del self._hungry[node]
+            tasks = tuple(self._lease(node, mini_batch, 1, None, alone=False) for mini_batch, _ in dealt)
+            for task, (mini_batch, first) in zip(tasks, dealt, strict=True):
+                self._second.begin(mini_batch, first.token, task.token)
+            told.append(Grant(node, tasks))
+        return told
 
-    def _leave(self, token: int, first: int, count: int, piece: tuple[int, int] | None) -> bool:
-        """Like `_release`, for mini-batches that are going to be leased again."""
-        lease = self._leases.get(token)
-        if not self._release(token, first, count, piece):
-            return False
-        if lease is not None and lease.left:
-            lease.gone.update(range(first, first + count))
-        return True
+    def _lease(self, node: str, first: int, count: int, piece: Piece | None, *, alone: bool) -> Task:
+        return self._leases.open(node, (first, count), piece, alone=alone, now=self.now)
 
-    def _wait(self, mini_batch: int, piece: tuple[int, int] | None) -> None:
+    def _wait(self, mini_batch: int) -> None:
         self.state[mini_batch] = WAITING
-        if self._trouble[mini_batch].suspect:
+        if mini_batch in self._suspected:
             self._suspects.append(mini_batch)
         else:
-            self._retries.append((mini_batch, piece))
+            self._queue(mini_batch, None)
+
+    def _queue(self, mini_batch: int, piece: Piece | None) -> None:
+        """It waits for another try: among the retries, or for a node of its own."""
+        if self._quarantine and (mini_batch, piece) in self._quarantine:
+            self._quarantine.waiting.append((mini_batch, piece))
+        else:
+            self._backlog.retry(mini_batch, piece)
+
+    def _ended(self, mini_batch: int) -> None:
+        """It has its fate, or is bisected: what was held against it as a whole is over."""
+        self._suspected.discard(mini_batch)
+        self._quarantine.release((mini_batch, None))
 
     # --- bisection --------------------------------------------------------------------------------------------------------------
 
-    def _halve(self, mini_batch: int, trouble: _Trouble, piece: tuple[int, int]) -> None:
-        trouble.suspect = False
-        for half in _halves(piece):
-            self._open_piece(mini_batch, trouble, half)
-
-    def _open_piece(self, mini_batch: int, trouble: _Trouble, piece: tuple[int, int], tries: int = 0) -> None:
+    def _open_piece(self, mini_batch: int, trouble: Trouble, piece: Piece, tries: int = 0) -> None:
         trouble.open_pieces[piece] = tries
-        self._retries.append((mini_batch, piece))
+        self._queue(mini_batch, piece)
 
-    def _end_split(self, mini_batch: int, trouble: _Trouble) -> list[Instruction]:
+    def _end_split(self, mini_batch: int, trouble: Trouble) -> list[Instruction]:
         if trouble.open_pieces:
             return []
         assert trouble.items is not None
         self._end_split_counts(mini_batch, trouble)
         return [EndSplit(mini_batch, trouble.items, trouble.ok)]
 
-    def _end_split_counts(self, mini_batch: int, trouble: _Trouble) -> None:
-        self._bisected.append(trouble.ok == 0)
+    def _end_split_counts(self, mini_batch: int, trouble: Trouble) -> None:
+        self._bisections.ended(trouble.ok)
         self.state[mini_batch] = FAILED if trouble.failed else DONE
         self.failed += bool(trouble.failed)
         self.succeeded += not trouble.failed
@@ -531,20 +485,8 @@ class Scheduler:
         self.failed += short
 
     def _verdict(self) -> list[Instruction]:
-        """Is a threshold exceeded? (specification C6)"""
-        policy = self.policy
-        message = None
-        if 0 <= policy.error_threshold < self.items_failed:
-            message = f"The number of failed items is {self.items_failed}, which exceeds error threshold {policy.error_threshold}."
-        elif policy.allowed_failed_count is not None and 0 <= policy.allowed_failed_count < self.failed:
-            message = (
-                f"The number of failed mini batches is {self.failed}, which exceeds allowed_failed_count {policy.allowed_failed_count}."
-            )
-        elif policy.allowed_failed_percent is not None and self.failed * 100 > policy.allowed_failed_percent * self.total:
-            message = (
-                f"{self.failed} of {self.total} mini batches failed ({100 * self.failed / self.total:g} %), "
-                f"which exceeds allowed_failed_percent {policy.allowed_failed_percent:g}."
-            )
+        """Is a threshold exceeded?"""
+        message = self.policy.exceeded(self.items_failed, self.failed, self.total) if self.items_failed or self.failed else None
         if message is not None and not self._stopped:
             self._stopped = True
             return [Stop(message)]
@@ -571,26 +513,3 @@ class Scheduler:
             ItemCounts(total, self.items_ok, self.items_failed, not_run),
             MiniBatchCounts(self.total, self.succeeded, self.failed, self.remaining, self.retried),
         )
-
-    def check_invariants(self) -> None:
-        """Used by tests after each step."""
-        whole = [lease for lease in self._leases.values() if lease.piece is None]
-        held = [k for lease in whole for k in range(lease.first, lease.stop) if self.state[k] == LEASED and k not in lease.gone]
-        assert len(held) == len(set(held)), "no mini-batch is in two leases"
-        assert len(held) == self.state.count(LEASED), "every leased mini-batch is in a lease"
-        assert len(held) == sum(lease.left for lease in whole), "a lease knows how many it holds"
-        waiting = [*self._retries, *((k, None) for k in self._suspects)]
-        assert len(waiting) == len(set(waiting)), "nothing waits twice"
-        leased_pieces = {(lease.first, lease.piece) for lease in self._leases.values() if lease.piece is not None}
-        for mini_batch, trouble in self._trouble.items():
-            assert self.state[mini_batch] in (LEASED, WAITING, SPLIT), "trouble is kept for open mini-batches only"
-            for piece in trouble.open_pieces:
-                assert ((mini_batch, piece) in waiting) != ((mini_batch, piece) in leased_pieces), "an open piece waits or is leased"
-        ended = self.state.count(DONE) + self.state.count(FAILED)
-        assert ended == self.succeeded + self.failed, "states and counters agree"
-        assert self.items_ok + self.items_failed == self.items_read, "every item read has one fate"
-
-
-def _halves(piece: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
-    first, count = piece
-    return (first, count // 2), (first + count // 2, count - count // 2)

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.nodes.restoring import restore
-from batchmill.parallel_run.events import Done, ErrorFacts, Event, Hungry, Returned, Task, TryFailed
+from batchmill.parallel_run.events import Done, ErrorFacts, Event, Hungry, NodeJoined, NodeLost, Returned, Task, TryFailed
 from batchmill.parallel_run.job import Job, Limits
 from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.policy import Policy
 from batchmill.parallel_run.progress import Silent
 from batchmill.parallel_run.run_folder import RunFolder
-from batchmill.parallel_run.scheduler import DONE, FAILED, SPLIT, Grant, Instruction, Policy, Scheduler
+from batchmill.parallel_run.scheduler import Scheduler
+from batchmill.parallel_run.states import DONE, FAILED, SPLIT
 from batchmill.worker.delivery import RECORD
+from tests.unit.parallel_run.invariants import check_invariants
 
 Piece = tuple[int, int]
 FAST = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -53,6 +56,8 @@ class Nodes:
 
     names: tuple[str, ...] = ("node0", "node1")
     held: list[Held] = field(default_factory=list)
+    revoked: list[Held] = field(default_factory=list)
+    speculates: bool = True
 
     @property
     def nodes(self) -> Sequence[str]:
@@ -62,6 +67,11 @@ class Nodes:
 
     def give(self, node: str, tasks: Iterable[Task]) -> None:
         self.held += [Held(node, task.token, task.first, task.count, task.piece) for task in tasks]
+
+    def revoke(self, node: str, token: int) -> None:
+        taken = [held for held in self.held if (held.node, held.token) == (node, token)]
+        self.held = [held for held in self.held if held not in taken]
+        self.revoked += taken
 
     def step(self, timeout: float) -> list[Event]:
         return []
@@ -87,8 +97,9 @@ class World:
         self.ledger.claim()
         self.nodes = Nodes()
         self.scheduler = self.new_scheduler()
+        self.now = 0.0
         limits: Any = Limits(no_progress=1e9, first_progress=1e9)
-        self.job = Job(self.folder, self.ledger, self.scheduler, self.nodes, None, sum(items), limits, Silent())
+        self.job = Job(self.folder, self.ledger, self.scheduler, self.nodes, None, sum(items), limits, Silent(), clock=lambda: self.now)
 
     def close(self) -> None:
         self.ledger.close()
@@ -103,12 +114,7 @@ class World:
     def tell(self, *events: Event) -> None:
         """Through the job: scheduler, then one ledger transaction, then the grants."""
         self.job._handle(events)
-        self.scheduler.check_invariants()
-
-    def give(self, instructions: Iterable[Instruction]) -> None:
-        for one in instructions:
-            if isinstance(one, Grant):
-                self.nodes.give(one.node, one.tasks)
+        check_invariants(self.scheduler)
 
     def hungry(self, node: str = "node0", want: int = 4) -> None:
         self.tell(Hungry(node, want))
@@ -142,17 +148,23 @@ class World:
         self.nodes.held.remove(held)
         self.tell(Returned(held.node, held.token, held.first, held.count, held.piece))
 
+    def wait(self, seconds: float) -> None:
+        """Time goes by; then the job looks for what is late."""
+        self.now += seconds
+        self.job._run_late_ones_twice(self.now)
+        check_invariants(self.scheduler)
+
     def lose(self, node: str) -> list[Held]:
         """The node is gone; returns what it held, for outcomes that come too late."""
         lost = [held for held in self.nodes.held if held.node == node]
         self.nodes.held = [held for held in self.nodes.held if held.node != node]
-        self.give(self.scheduler.node_lost(node))
-        self.scheduler.check_invariants()
+        self.tell(NodeLost(node, "killed"))
         return lost
 
     def work_off(self, bad: frozenset[tuple[int, int]] = frozenset()) -> None:
         """Run everything to its end; a call fails when it holds a bad item."""
         rounds = 0
+        self.tell(NodeJoined("node0"))
         while not self.scheduler.finished and self.stopped is None:
             rounds += 1
             assert rounds < 100_000, "the run does not come to an end"
@@ -178,7 +190,7 @@ class World:
     def restored(self) -> Scheduler:
         scheduler = self.new_scheduler()
         restore(self.ledger, scheduler)
-        scheduler.check_invariants()
+        check_invariants(scheduler)
         return scheduler
 
 

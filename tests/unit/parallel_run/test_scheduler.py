@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchmill.parallel_run.events import Returned
-from batchmill.parallel_run.scheduler import Policy, Stop
+from batchmill.parallel_run.instructions import Stop
+from batchmill.parallel_run.policy import Policy
 from tests.unit.parallel_run.scheduling import World, done, failed, fates
 
 TOLERANT = Policy(run_max_try=1, error_threshold=-1)

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from batchmill.parallel_run.scheduler import Policy
+from batchmill.parallel_run.policy import Policy
 from tests.unit.parallel_run.scheduling import Held, World, done, failed, fates
 
 index = st.integers(0, 1_000)
