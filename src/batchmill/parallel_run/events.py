@@ -155,6 +155,14 @@ class NodeJoined:
 
 
 @dataclass(frozen=True, slots=True)
+class NodePreparing:
+    """A node still gets ready, or fetches something for its workers: a run that waits for that does not stand still."""
+
+    node: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class NodeLost:
     """A node is gone, with everything it had not told; ``reason`` in words. What it says later is refused."""
 
@@ -175,6 +183,7 @@ Event = (
     | InitFailed
     | NodeGaveUp
     | NodeJoined
+    | NodePreparing
     | NodeLost
     | NodeDraining
     | Hungry
