@@ -5,6 +5,8 @@ What stands behind the language of a block says how it runs:
 * ``title="score.py"``: the block is written to that file; any other ``python`` block runs in the one interpreter of its page.
 * ``exit="2"``: the commands end with that exit code instead of 0.
 * ``store="s3"``: the page runs with a local S3 server, whose variables are set; the buckets of blocks that succeed exist.
+* ``machine="own"``: the page runs on a machine of its own (`tests.own_machine`), on which Ray may be started and stopped as on a real
+  one, with RAY_AUTH_MODE=token; it is among the slow tests.
 * ``skip="reason"``: the block cannot run here, and why.
 
 ``bash`` blocks run with the `batchmill` command on PATH. A ``text`` block right after one is what it prints last, with ``of="stderr"``
@@ -18,7 +20,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,12 +28,13 @@ import pytest
 
 from tests import stores
 from tests.conftest import Project
+from tests.own_machine import own_machine
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r'^```(\w+)((?: \w+="[^"]*")*)\n(.*?)^```$', re.MULTILINE | re.DOTALL)
 ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
 BUCKET = re.compile(r"(?:s3://|--s3 )([a-z0-9-]+)")
-ATTRIBUTES = {"title", "exit", "store", "skip", "of"}
+ATTRIBUTES = {"title", "exit", "store", "machine", "skip", "of"}
 RUNNABLE = {"python", "bash"}
 INTERPRETER = """
 import contextlib, io, json, sys, traceback
@@ -81,6 +84,24 @@ def test_no_block_escapes() -> None:
             assert block.attributes.get("skip") != "", f"{where}:{block.line} is skipped without a reason"
 
 
+def _speed(page: Path) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if _own_machine(page) else []
+
+
+def _own_machine(page: Path) -> bool:
+    return any(block.attributes.get("machine") == "own" for block in blocks(page))
+
+
+@pytest.fixture
+def page_machine(page: Path, project: Project) -> Iterator[list[str]]:
+    """What stands before the commands of a page that has a machine of its own."""
+    if not _own_machine(page):
+        yield []
+        return
+    with own_machine(project.folder) as words:
+        yield words
+
+
 @pytest.fixture
 def page_environment(page: Path) -> Iterator[dict[str, str]]:
     """The variables of a page that speaks to a store, while its server runs."""
@@ -97,20 +118,22 @@ def page_environment(page: Path) -> Iterator[dict[str, str]]:
         yield server.environment
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_blocks_run(page: Path, project: Project, page_environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("page", [pytest.param(page, marks=_speed(page), id=str(page.relative_to(ROOT))) for page in PAGES])
+def test_blocks_run(page: Path, project: Project, page_environment: dict[str, str], page_machine: list[str]) -> None:
     environment = project.environment(page_environment)
+    if page_machine:
+        environment |= {"HOME": str(project.folder), "RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}
     if "examples/" in page.read_text(encoding="utf-8"):  # as in a clone of the repository
         (project.folder / "examples").symlink_to(ROOT / "examples")
     previous: Block | None = None
     printed = {"stdout": "", "stderr": ""}
-    with Interpreter(project.folder, environment) as python:
+    with Interpreter(project.folder, environment, page_machine) as python:
         for block in blocks(page):
             where = f"{page.relative_to(ROOT)}:{block.line}"
             if title := block.attributes.get("title"):
                 project.write({title: block.code})
             elif block.runs and block.language == "bash":
-                printed = _bash(block, project.folder, environment, where)
+                printed = _bash(block, project.folder, environment, where, page_machine)
             elif block.runs:
                 printed = {"stdout": python.run(block.code, where), "stderr": ""}
             elif block.language == "text" and previous is not None and previous.runs and "title" not in previous.attributes:
@@ -121,14 +144,14 @@ def test_blocks_run(page: Path, project: Project, page_environment: dict[str, st
 class Interpreter:
     """The ``python`` blocks of one page, in one process; started when there is one."""
 
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self._folder, self._environment = folder, environment
+    def __init__(self, folder: Path, environment: Mapping[str, str], machine: Sequence[str]) -> None:
+        self._folder, self._environment, self._machine = folder, environment, machine
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, code: str, where: str) -> str:
         if self._process is None:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", INTERPRETER],
+                [*self._machine, sys.executable, "-c", INTERPRETER],
                 cwd=self._folder,
                 env=self._environment,
                 stdin=subprocess.PIPE,
@@ -152,8 +175,8 @@ class Interpreter:
                 process.kill()
 
 
-def _bash(block: Block, folder: Path, environment: Mapping[str, str], where: str) -> dict[str, str]:
-    command = ["bash", "-euo", "pipefail", "-c", block.code]
+def _bash(block: Block, folder: Path, environment: Mapping[str, str], where: str, machine: Sequence[str]) -> dict[str, str]:
+    command = [*machine, "bash", "-euo", "pipefail", "-c", block.code]
     ended = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
     expected = int(block.attributes.get("exit", "0"))
     assert ended.returncode == expected, f"{where}: exit code {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
