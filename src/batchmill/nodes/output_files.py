@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,14 +26,16 @@ class OutputFiles:
         self._folder = str(folder)
         self._results = results
         self._sent: dict[str, tuple[int, int]] = {}
+        self._alone = threading.Lock()
 
     def upload(self) -> None:
-        """Every file that was written before this call is in the output when it returns.
+        """Every file that was written before this call is in the output when it returns; several threads may call it.
 
         Raises:
             StoreError: the output cannot be written; `upload` again goes on with what is left.
         """
-        Crew(THREADS).work(self._changed(), self._send, self._note)
+        with self._alone:
+            Crew(THREADS).work(self._changed(), self._send, self._note)
 
     def _changed(self) -> Iterator[tuple[str, tuple[int, int]]]:
         for name, facts in _files(self._folder, ""):

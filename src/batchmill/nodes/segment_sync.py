@@ -143,8 +143,8 @@ class SegmentSync:
 
     @property
     def _full(self) -> bool:
-        """Enough is gathered for an object, and it may go. Files of scripts are looked for by one segment at a time."""
-        return self._pending_bytes >= self._gather and len(self._flying) < (AT_ONCE if self._outputs is None else 1)
+        """Enough is gathered for an object, and it may go."""
+        return self._pending_bytes >= self._gather and len(self._flying) < AT_ONCE
 
     def _begin(self, now: float) -> None:
         """Send what was gathered, oldest first; rows of length 0 need no object."""
