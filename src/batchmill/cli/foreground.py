@@ -20,18 +20,20 @@ LOOK_EVERY = 0.2
 
 
 def carry_out(folder: RunFolder, *, quiet: bool, as_json: bool) -> int:
-    """Be the coordinator of the run until it ends; returns the exit code."""
-    from batchmill.nodes.coordinator import Coordinator
+    """Be the coordinator of the run, or the follower of one on a cluster, until it ends; returns the exit code."""
+    from batchmill.nodes.carrier import carrier
 
     began = time.monotonic()
     shown = watcher(title_of(folder), quiet=quiet)
+    coordinator = carrier(folder, shown)
     try:
-        coordinator = Coordinator(folder, shown)
         coordinator.prepare()
         ending = coordinator.carry_out()
     except KeyboardInterrupt:  # before or after the work, during which the job itself ends in order
         shown.close()
-        if Run(folder).status is RunStatus.COMPLETED:
+        if coordinator.submitted:
+            tell(f"Run {folder.id} goes on. Follow it: batchmill resume {folder.id}. Stop it: batchmill runs cancel {folder.id}")
+        elif Run(folder).status is RunStatus.COMPLETED:
             tell(f"Interrupted. {title_of(folder)} is completed; only its logs are not.")
         else:
             tell(f"Interrupted. Go on: batchmill resume {folder.id}")
@@ -72,7 +74,7 @@ def follow(folder: RunFolder, *, quiet: bool, as_json: bool) -> int:
 
 def _watch(run: Run, folder: RunFolder, shown: Watcher) -> None:
     started = False
-    while folder.alive():
+    while run.alive:
         counts = run.counts
         if not counts.mini_batches.total:
             shown.planning(0)

@@ -48,11 +48,14 @@ class LogFiles:
         Raises:
             BrokenPipeError: nobody reads it any more.
         """
-        while self._folder.alive():
+        run = Run(self._folder)
+        while run.alive:
+            run.refresh()
             if not self.copy():
                 time.sleep(LOOK_EVERY)
             if reader_left(sys.stdout):
                 raise BrokenPipeError
+        run.refresh()
         self.copy()
 
     def workers(self) -> list[str]:

@@ -62,6 +62,7 @@ def _tell_parallel_run(folder: RunFolder, mini_batch: int | None, worker: str | 
             raise UsageError("--mini-batch shows what has ended.", cure="Leave out --worker and --follow.")
         tell_mini_batch(Run(folder), mini_batch)
         return
+    Run(folder).refresh()
     files = LogFiles(folder, worker)
     files.copy()
     if follow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,9 @@ class Coordinator:
 
     The methods under "where the run is" say which ledger, engine and output it works with: for a run on this machine, here.
     """
+
+    submitted = False
+    """Whether the run goes on when this process ends."""
 
     def __init__(self, folder: RunFolder, progress: Progress | None = None) -> None:
         self.folder = folder
@@ -229,11 +233,15 @@ class Coordinator:
 
     def data_places(self) -> list[Path]:
         """Local inputs and the output: they may lie beside the script, but are no part of it."""
+        return [*self.input_places(), self.output]
+
+    def input_places(self) -> list[Path]:
+        """Local inputs, and the folders in which local patterns look."""
         folder = Path(self.description["folder"])
         texts = [*self.names.inputs(), *(text for one in self.names.definitions().values() for text in one.sources)]
         places = [folder / text.removeprefix("@").removeprefix("file://") for text in texts if "*" not in text and "?" not in text]
         globs = [folder / split_base(text)[0] for text in texts if is_glob(text) and "://" not in text]
-        return [*places, *globs, self.output]
+        return [*places, *globs]
 
     def source_folder(self) -> str | None:
         source = self.settings.source
@@ -382,7 +390,7 @@ class Coordinator:
             level=level,
             item_name=item_name(self.plan),
             charged=self._charged,
-            answers=Answers(self.names.answer, self.names.keep_answer),
+            answers=Answers(self._answer, self.names.keep_answer),
             more_nodes=None if lease is None else lease.take_news,
         )
 
@@ -456,6 +464,10 @@ class Coordinator:
 
     def _engine(self, config: NodeConfig) -> Engine:
         return LocalEngine(config, self._reserve, None if self._lease is None else self._lease.take_news())
+
+    def _answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        """What a worker asks; the answer holds where the worker is."""
+        return self.names.answer(question)
 
     def _remove_spent(self) -> None:
         for spent in (self.folder.parts, self.folder.path / "work", self.folder.path / "cache"):

@@ -12,7 +12,7 @@ import traceback
 from typing import Any
 
 from batchmill.errors import BatchmillError
-from batchmill.nodes.coordinator import Coordinator
+from batchmill.nodes.carrier import carrier
 from batchmill.parallel_run.run_folder import find_run
 from batchmill.records import RunStatus
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.life is not None:
         threading.Thread(target=_end_with, args=(options.life,), name="batchmill-life", daemon=True).start()
-    coordinator = Coordinator(find_run(options.run))
+    coordinator = carrier(find_run(options.run))
     try:
         coordinator.prepare()
     except BatchmillError as error:

@@ -112,14 +112,22 @@ class Names:
             UserErrorException: a dataset, model or environment is not there.
         """
         self._ledger = ledger
+        before = json.dumps(EMPTY | json.loads(ledger.meta("names") or "{}"))
+        self.look_up(ledger)
+        if json.dumps(self._bound) != before:
+            self._keep()
+
+    def look_up(self, ledger: Ledger) -> None:
+        """The same without binding anything: whoever carries the run out does that.
+
+        Raises:
+            UserErrorException: a dataset, model or environment is not there.
+        """
         self.recall(ledger)
-        before = json.dumps(self._bound)
         self._bind_datasets()
         self._bind_models()
         self._bind_environment()
         self._check_compute()
-        if json.dumps(self._bound) != before:
-            self._keep()
 
     def recall(self, ledger: Ledger) -> None:
         """What the run has bound so far."""

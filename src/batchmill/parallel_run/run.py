@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchmill import errors
 from batchmill.errors import BatchmillError, RunBusyError, RunFailedError
@@ -26,8 +26,12 @@ from batchmill.records import Counts, DeadLetter, RunRecord, RunStatus
 from batchmill.settings import RunSettings
 from batchmill.storage.files import atomic_write
 
+if TYPE_CHECKING:
+    from batchmill.parallel_run.cluster_run import ClusterRun
+
 COORDINATOR = "batchmill.nodes.coordinator_process"
 POLL = 0.05
+REFRESH_EVERY = 0.5
 
 
 def run(script: str | os.PathLike[str], inputs: Any, **settings: Any) -> Run:
@@ -78,6 +82,7 @@ def create_run(settings: RunSettings, *, step_run: Mapping[str, Any] | None = No
 
     check_output_outside(settings)
     workspace = _workspace_of(settings)
+    cluster = _cluster_of(settings, workspace)
     folder = RunFolder.create()
     output = settings.output
     if output is None:
@@ -88,8 +93,16 @@ def create_run(settings: RunSettings, *, step_run: Mapping[str, Any] | None = No
     ledger.begin(id=folder.id, name=settings.name or script.stem, installed=installed())
     ledger.close()
     # Last: a run is found by this file, and then its ledger can be read.
-    write_description(folder, settings, script, output, workspace, step_run=step_run, identity=identity)
+    write_description(folder, settings, script, output, workspace, step_run=step_run, identity=identity, cluster=cluster)
     return folder
+
+
+def _cluster_of(settings: RunSettings, workspace: str | None) -> Mapping[str, Any] | None:
+    if settings.compute is None:
+        return None
+    from batchmill.parallel_run.cluster_run import cluster_of
+
+    return cluster_of(settings, workspace)
 
 
 def _workspace_of(settings: RunSettings) -> str | None:
@@ -114,6 +127,7 @@ def write_description(
     *,
     step_run: Mapping[str, Any] | None = None,
     identity: Mapping[str, Any] | None = None,
+    cluster: Mapping[str, Any] | None = None,
 ) -> str:
     """Write ``settings.json``, which says what is to be run and from where; returns the name of the run."""
     name = settings.name or script.stem
@@ -126,6 +140,7 @@ def write_description(
         "workspace": workspace,
         "step_run": None if step_run is None else dict(step_run),
         "identity": None if identity is None else dict(identity),
+        "cluster": None if cluster is None else dict(cluster),
         "settings": settings.model_dump(mode="json"),
     }
     atomic_write(folder.settings, json.dumps(description, indent=1))
@@ -162,15 +177,16 @@ def start_coordinator(folder: RunFolder, *, life: int | None = None) -> int:
     told = json.loads(answer)
     if "error" in told:
         process.wait()
-        raise _refusal(told)
+        raise error_of(told)
     return process.pid
 
 
-def _refusal(told: Mapping[str, Any]) -> BatchmillError:
-    """The error that the coordinator raised, from what it told of it."""
-    from batchmill.workspace import exceptions
+def error_of(told: Mapping[str, Any]) -> BatchmillError:
+    """The error that a coordinator elsewhere raised, from what it told of it."""
+    from batchmill.workspace import exceptions, ray_cluster
 
-    kind: type[BatchmillError] = getattr(errors, told["class"], getattr(exceptions, told["class"], BatchmillError))
+    rooms = (errors, exceptions, ray_cluster)
+    kind: type[BatchmillError] = next((getattr(room, told["class"]) for room in rooms if hasattr(room, told["class"])), BatchmillError)
     return kind(told["error"], cure=told["cure"])
 
 
@@ -188,6 +204,7 @@ class Run:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._description: Mapping[str, Any] = json.loads(folder.settings.read_text())
+        self._refreshed = -REFRESH_EVERY
 
     @classmethod
     def find(cls, text: str) -> Run:
@@ -223,6 +240,7 @@ class Run:
         return None if settings.output_action != "append_row" else f"{self.output.rstrip('/')}/{settings.append_row_file_name}"
 
     def _ledger(self) -> Ledger:
+        self.refresh(logs=False)
         return Ledger(self._folder.ledger)
 
     @property
@@ -232,13 +250,40 @@ class Run:
             if process.poll() is not None:
                 with suppress(ValueError):  # another thread has seen it too
                     _CHILDREN.remove(process)
-        alive = self._folder.alive()
+        alive = self.alive
         ledger = self._ledger()
         try:
             status = ledger.status
         finally:
             ledger.close()
         return status if status.ended or alive else RunStatus.INTERRUPTED
+
+    @property
+    def alive(self) -> bool:
+        """Whether anybody works at it: a process of this machine, or a coordinator on a cluster."""
+        if self._folder.alive():
+            return True
+        cluster = self._cluster
+        return cluster is not None and cluster.alive()
+
+    def refresh(self, *, logs: bool = True) -> None:
+        """Bring what the run folder says of a run on a cluster up to date, where no other process of this machine does; what cannot be
+        reached is left as it was last seen."""
+        now = time.monotonic()
+        if now - self._refreshed < REFRESH_EVERY or (cluster := self._cluster) is None or self._folder.alive():
+            return
+        cluster.bring_up_to_date(logs=logs)
+        self._refreshed = time.monotonic()
+
+    @property
+    def _cluster(self) -> ClusterRun | None:
+        """The same run as a cluster carries it out, if one does."""
+        if not self._description.get("cluster"):
+            return None
+        from batchmill.parallel_run.cluster_run import ClusterRun
+
+        run = ClusterRun(self._folder, self._description)
+        return run if run.begun else None
 
     @property
     def counts(self) -> Counts:
@@ -325,12 +370,17 @@ class Run:
         self._folder.cancel_request.touch()
         if self._folder.alive():
             return
+        if (cluster := self._cluster) is not None:
+            cluster.cancel()
+            self._folder.cancel_request.unlink(missing_ok=True)
+            if cluster.alive():
+                return
         try:
             self._folder.lock()
         except RunBusyError:
             return
         try:
-            ledger = Ledger(self._folder.ledger, write=True)
+            ledger = Ledger(self._folder.ledger, write=True) if cluster is None else cluster.open_ledger()
             ledger.claim()
             ledger.end(RunStatus.CANCELED, None, ledger.counts())
             ledger.close()

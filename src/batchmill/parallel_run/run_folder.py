@@ -141,6 +141,14 @@ def run_name(folder: RunFolder) -> str:
         return folder.id
 
 
+def on_cluster(folder: RunFolder) -> bool:
+    """Whether a cluster carries the run out."""
+    try:
+        return bool(json.loads(folder.settings.read_text()).get("cluster"))
+    except (OSError, ValueError):
+        return False
+
+
 def find_run(text: str) -> RunFolder:
     """A run by its id, a unique prefix of one, its name (the newest of that name) or ``last``.
 
@@ -198,11 +206,19 @@ class NodeLogs:
 
     def error(self, process: str, where: str, facts: ErrorFacts) -> None:
         """Append one failure to the error logs (each bounded in size; on a full disk the ledger alone keeps it)."""
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        text = f"{stamp} {self._node} {process} {where}: {facts.error_class}: {facts.message}\n{facts.traceback or ''}\n"
-        for path in (self._logs / "user" / "error" / self._node / f"{process}.txt", self._logs / "user" / "error.txt"):
-            with suppress(OSError):
-                path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
-                if file.tell() < ERROR_LOG_LIMIT:
-                    file.write(text)
+        _append_error(self._logs / "user" / "error" / self._node / f"{process}.txt", self._node, process, where, facts)
+        write_error(self._logs, self._node, process, where, facts)
+
+
+def write_error(logs: Path, node: str, process: str, where: str, facts: ErrorFacts) -> None:
+    """Append one failure to the error log of the whole run."""
+    _append_error(logs / "user" / "error.txt", node, process, where, facts)
+
+
+def _append_error(path: Path, node: str, process: str, where: str, facts: ErrorFacts) -> None:
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError), path.open("a", encoding="utf-8", errors="backslashreplace") as file:
+        if file.tell() < ERROR_LOG_LIMIT:
+            file.write(f"{stamp} {node} {process} {where}: {facts.error_class}: {facts.message}\n{facts.traceback or ''}\n")

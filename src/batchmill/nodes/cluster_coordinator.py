@@ -1,0 +1,156 @@
+"""The coordinator of a run on a cluster: the ordinary one, with its ledger, plan, snapshot and output in the run store and nodes on Ray."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from batchmill.nodes.coordinator import Coordinator
+from batchmill.nodes.coordinator_beat import CoordinatorBeat
+from batchmill.nodes.coordinator_order import CoordinatorOrder
+from batchmill.nodes.error_log import ErrorLogged
+from batchmill.nodes.gpus import COUNT_VARIABLE, gpu_processes
+from batchmill.nodes.log_shipper import LogShipper
+from batchmill.nodes.node_order import NodeOrder, travelling
+from batchmill.nodes.node_share import node_share
+from batchmill.nodes.path_proof import PathProof, make_proofs, remove_proofs
+from batchmill.nodes.placement import Bundle
+from batchmill.nodes.plan_mirror import fetch_plan, plan_order, publish_plan, published_plan
+from batchmill.nodes.published_snapshot import fetch_snapshot
+from batchmill.nodes.side_content import SideContent
+from batchmill.parallel_run.collected_output import CollectedOutput
+from batchmill.parallel_run.events import Engine, NodeConfig
+from batchmill.parallel_run.job import Ending, Job
+from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.run_folder import RunFolder
+from batchmill.parallel_run.run_identity import COMPLETE, source_list
+from batchmill.parallel_run.run_store import DEAD_LETTERS, RunStore
+from batchmill.parallel_run.segmented_ledger import SegmentedLedger
+from batchmill.parallel_run.target import OutputTarget, target_of
+from batchmill.records import RunStatus
+from batchmill.workspace.ray_cluster import cluster_nodes
+
+if TYPE_CHECKING:
+    from batchmill.workspace.environment_order import EnvironmentOrder
+
+
+class ClusterCoordinator(Coordinator):
+    """``folder`` is a run folder in the scratch of this machine, ``store`` what the run shares with its nodes and followers."""
+
+    def __init__(self, folder: RunFolder, order: CoordinatorOrder, store: RunStore, beat: CoordinatorBeat) -> None:
+        self.order, self.store, self.beat = order, store, beat
+        super().__init__(folder, beat)
+        self._side = SideContent(store.files, self.names.answer)
+        self._logs = LogShipper(folder.logs, store.files, leave_out=())
+        self._environment: EnvironmentOrder | None = None
+        self._own_proofs: tuple[PathProof, ...] = ()
+
+    def prepare(self) -> None:
+        """See `Coordinator.prepare`."""
+        super().prepare()
+        self.beat.planned()
+        self._logs.start()
+
+    def _take_nodes(self) -> bool:
+        """Ray gives the nodes, and what it has not given yet joins later."""
+        return True
+
+    def find_interpreter(self) -> None:
+        """The environment is built on the nodes; the models are brought here, and go to them when they are asked for."""
+        self._environment = self.names.environment_order(needs_tables=self.plan.header["kind"] == "table")
+        self.names.fetch_models(self.progress.announce)
+
+    # --- where the run is -------------------------------------------------------------------------------------------------------
+
+    def _make_target(self) -> OutputTarget:
+        return target_of(self.order.output, self.folder, self.settings.retry_timeout)
+
+    def _open_ledger(self) -> Ledger:
+        ledger = SegmentedLedger(self.folder.ledger, self.store.files)
+        if ledger.meta("created") is None:
+            ledger.begin(**self.order.begin)
+        return ledger
+
+    def _record(self, status: RunStatus) -> None:
+        """The follower tells the registry: it knows the run's folder."""
+
+    def _start_ahead(self) -> None:
+        self.beat.epoch = self.epoch
+
+    def _take_snapshot(self) -> None:
+        self.folder.snapshot.mkdir()
+        fetch_snapshot(self.store.files, self.folder.snapshot)
+        (self.folder.snapshot / COMPLETE).write_text(source_list(self.folder.snapshot))
+
+    def _make_plan(self) -> None:
+        order = published_plan(self.store.files)
+        if order is None:
+            super()._make_plan()
+            publish_plan(self.store.files, self.folder.plan)
+        else:
+            shutil.rmtree(self.folder.plan, ignore_errors=True)
+            self.folder.plan.mkdir()
+            fetch_plan(self.store.files, order, self.folder.plan)
+
+    def _ordered_output(self) -> CollectedOutput:
+        name, total = self.settings.append_row_file_name, self.plan.mini_batches
+        return CollectedOutput(self.store, name, self.ledger, self.folder.id, self.epoch, total)
+
+    def _unplanned_config(self, source: Path) -> NodeConfig:
+        """What a node may use is for its machine to say, where neither the settings nor the compute target do."""
+        config = super()._unplanned_config(source)
+        environment = {name: value for name, value in config.environment.items() if name != COUNT_VARIABLE}
+        return replace(config, workers=self._share()[0], environment=environment)
+
+    def _share(self) -> tuple[int, Bundle]:
+        """Worker processes of a node, and what it reserves."""
+        settings, bundle, size = self.settings, self.description["cluster"]["bundle"], self.names.size
+        if bundle is None or size is None:
+            return node_share(cluster_nodes(), settings.nodes, settings.workers, settings.gpus_per_process)
+        return settings.workers or gpu_processes(size.gpus, settings.gpus_per_process) or size.cores, bundle
+
+    def _engine(self, config: NodeConfig) -> Engine:
+        from batchmill.nodes.ray import RayEngine
+
+        order = NodeOrder(
+            config=travelling(config, self.order.output),
+            output=self.order.output,
+            snapshot=self.order.snapshot,
+            plan=plan_order(self.folder.plan),
+            environment=self._environment,
+            proofs=self._proofs(),
+            credentials=self.order.credentials,
+        )
+        return ErrorLogged(RayEngine(order, self._share()[1]), self.folder.logs)
+
+    def _proofs(self) -> tuple[PathProof, ...]:
+        """What the submitting machine did not see is proved from here."""
+        proved = {proof.path for proof in self.order.proofs}
+        places = [*self.input_places(), *([] if "://" in self.order.output else [self.output])]
+        more = make_proofs(path for path in places if path.exists() and str(path) not in proved)
+        self._own_proofs += more
+        return (*self.order.proofs, *more)
+
+    def _answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
+        return self._side.answer(question)
+
+    def _write_logs(self, job: Job, ending: Ending) -> Ending:
+        ending = super()._write_logs(job, ending)
+        if self.folder.dead_letters.exists():
+            self.store.files.put_file(DEAD_LETTERS, self.folder.dead_letters)
+        self._logs.close()
+        return ending
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        remove_proofs(self._own_proofs)
+        self._logs.close()
+
+    def _remove_spent(self) -> None:
+        self.store.remove_spent()
+
+    def _note_completed(self) -> None:
+        """The follower does: a later run looks for this one where it was submitted."""

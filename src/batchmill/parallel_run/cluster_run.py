@@ -1,0 +1,213 @@
+"""A run on a cluster as seen from the machine that keeps its run folder: which runs are such, and the mirror of what the cluster writes."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from batchmill.errors import BatchmillError, ObjectMissingError
+from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.names import Names
+from batchmill.parallel_run.run_folder import RunFolder, on_cluster
+from batchmill.parallel_run.run_store import DEAD_LETTERS, LOGS, Heartbeat, RunStore
+from batchmill.parallel_run.segmented_ledger import LedgerMirror, SegmentedLedger
+from batchmill.settings import RunSettings
+from batchmill.settings.ray_address import ray_address
+from batchmill.storage.files import atomic_write
+
+STALE = 20.0
+"""Seconds without a heartbeat after which a coordinator counts as gone."""
+SKEW = 5.0
+"""Seconds by which clocks may differ unnoticed; beyond that it is looked whether the heart still beats."""
+BEAT = 1.0
+MARKS = "mirrored.json"
+_seen: dict[str, tuple[tuple[int, int], float]] = {}
+
+
+def cluster_of(settings: RunSettings, workspace: str | None) -> dict[str, Any] | None:
+    """What ``settings.json`` says of the cluster that carries a run out; None for a run on this machine.
+
+    Raises:
+        BatchmillError: the compute target is none.
+    """
+    if settings.compute is None:
+        return None
+    address = ray_address(settings.compute)
+    if address is not None:
+        return {"address": address, "bundle": None}
+    from batchmill.workspace import compute_provider
+    from batchmill.workspace.pool_lease import check_compute
+
+    place = Names(settings, Path.cwd(), workspace).workspace
+    address = compute_provider.cluster_of(place, settings.compute)
+    if address is None:
+        return None
+    _, size = check_compute(place, settings.compute, settings.nodes)
+    return {"address": address, "bundle": None if size is None else compute_provider.bundle_of(size)}
+
+
+def cluster_run(folder: RunFolder) -> ClusterRun | None:
+    """The run of a folder, if a cluster carries it out."""
+    return ClusterRun.of(folder) if on_cluster(folder) else None
+
+
+def open_ledger(folder: RunFolder) -> Ledger:
+    """The ledger of a run for whoever holds the run, and writes."""
+    run = cluster_run(folder)
+    return Ledger(folder.ledger, write=True) if run is None or not run.begun else run.open_ledger()
+
+
+class ClusterRun:
+    """One such run; ``description`` is its ``settings.json``."""
+
+    def __init__(self, folder: RunFolder, description: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.description = description
+
+    @classmethod
+    def of(cls, folder: RunFolder) -> ClusterRun:
+        """The run of a folder."""
+        return cls(folder, json.loads(folder.settings.read_text()))
+
+    @property
+    def address(self) -> str:
+        return str(self.description["cluster"]["address"])
+
+    @property
+    def begun(self) -> bool:
+        """Whether it was ever handed to its cluster."""
+        return (self.folder.path / MARKS).exists()
+
+    def begin(self) -> None:
+        """It is handed over now."""
+        if not self.begun:
+            atomic_write(self.folder.path / MARKS, "{}")
+
+    @cached_property
+    def names(self) -> Names:
+        settings = RunSettings(**self.description["settings"])
+        started_in, workspace = Path(self.description["folder"]), self.description.get("workspace")
+        return Names(settings, started_in, workspace, run=self.folder.path, step=self.description.get("step_run"))
+
+    @cached_property
+    def place(self) -> str:
+        """The output, as stores take it."""
+        return self.names.place(self.description["output"])
+
+    @cached_property
+    def store(self) -> RunStore:
+        """What it shares with the cluster."""
+        return RunStore(self.place, self.folder.id, float(self.description["settings"]["retry_timeout"]))
+
+    @property
+    def remote(self) -> bool:
+        """Whether each look into the store is a request."""
+        return "://" in self.place
+
+    # --- signs of life ----------------------------------------------------------------------------------------------------------
+
+    def heartbeat(self) -> Heartbeat | None:
+        """The last one; None where there is none, or the store is out of reach."""
+        try:
+            return self.store.alive()
+        except (BatchmillError, ValueError, TypeError):
+            return None
+
+    def alive(self) -> bool:
+        """Whether a coordinator works at it: its heart beats. Waits for a beat where clocks differ."""
+        beat = self.heartbeat()
+        if beat is None or beat.status == "":
+            return False
+        if -SKEW <= time.time() - beat.time <= STALE:
+            return True
+        deadline = time.monotonic() + 3 * BEAT
+        while not self.moves(beat):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(BEAT / 4)
+            beat = self.heartbeat() or beat
+        return True
+
+    def moves(self, beat: Heartbeat) -> bool:
+        """Whether this is another beat than the last one that this process has seen, or that one is not old by this machine's clock."""
+        key, now = (beat.epoch, beat.beat), time.monotonic()
+        before = _seen.get(self.folder.id)
+        if before is None:
+            _seen[self.folder.id] = (key, now - STALE - 1)
+            return False
+        if before[0] != key:
+            _seen[self.folder.id] = (key, now)
+            return True
+        return now - before[1] <= STALE
+
+    # --- the mirror -------------------------------------------------------------------------------------------------------------
+
+    def open_ledger(self) -> Ledger:
+        """The ledger for a writer; the coordinator must be gone.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        return SegmentedLedger(self.folder.ledger, self.store.files)
+
+    def bring_up_to_date(self, *, logs: bool = False) -> None:
+        """The same as `refresh`; what cannot be reached is left as it was last seen."""
+        with suppress(BatchmillError, OSError):
+            self.refresh(logs=logs)
+
+    def refresh(self, *, logs: bool = True) -> bool:
+        """Take over what is new; returns whether the ledger is another.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        new = LedgerMirror(self.folder.ledger, self.store.files).refresh()
+        if logs:
+            self.refresh_logs()
+        return new
+
+    def refresh_logs(self) -> None:
+        """Logs and dead letters, those that changed."""
+        marks_file = self.folder.path / MARKS
+        try:
+            marks = json.loads(marks_file.read_text())
+        except (OSError, ValueError):
+            marks = {}
+        found = {entry.name: entry.mark for entry in self.store.files.list(LOGS)}
+        changed = [name for name, mark in found.items() if marks.get(name) != mark]
+        for name in changed:
+            path = self.folder.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(ObjectMissingError):
+                self.store.files.fetch(name, path)
+        with suppress(ObjectMissingError):
+            self.store.files.fetch(DEAD_LETTERS, self.folder.dead_letters)
+        if changed:
+            atomic_write(marks_file, json.dumps(found))
+
+    def bring_plan(self) -> None:
+        """The plan, for whoever looks at mini-batches after the run.
+
+        Raises:
+            StoreError: it cannot be fetched.
+        """
+        if (self.folder.plan / "plan.json").exists():
+            return
+        names = sorted((entry.name for entry in self.store.files.list("plan")), key=lambda name: (name == "plan/plan.json", name))
+        for name in names:
+            path = self.folder.path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.store.files.fetch(name, path)
+
+    def cancel(self) -> None:
+        """Ask the coordinator to end it.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        self.store.request_cancel()
