@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import AssetNotFoundError
+from batchmill.errors import AssetNotFoundError, BatchmillError
+from batchmill.workspace.cluster_pool import Sight, cluster_pool, node_states
 from batchmill.workspace.compute_configuration import AmlComputeProvisioningConfiguration, check_bounds, check_name, whole_number
+from batchmill.workspace.compute_provider import RAY_COMPUTE
 from batchmill.workspace.compute_status import SUCCEEDED, AmlComputeStatus, ScaleSettings, scale_settings_of, status_of
 from batchmill.workspace.exceptions import ComputeTargetException
 from batchmill.workspace.pool import Pool, scale_of
@@ -27,7 +30,9 @@ class ComputeTarget:
     type = "AmlCompute"
 
     def __new__(cls, workspace: Workspace | None = None, name: str | None = None) -> ComputeTarget:
-        return object.__new__(AmlCompute)  # without arguments where a copy is made
+        asset = None if workspace is None or name is None else workspace.registry.get(KIND, name)
+        found = AmlCompute if asset is None else class_of(asset)  # none also where a copy is made
+        return object.__new__(found if issubclass(found, cls) else cls)
 
     def __init__(self, workspace: Workspace, name: str) -> None:
         """Open a compute target.
@@ -58,9 +63,14 @@ class ComputeTarget:
         configuration = provisioning_configuration
         definition = configuration.definition()
         size_of(workspace, definition)  # raises where there is none
+        before = workspace.registry.get(KIND, name)
+        if before is not None and before.definition["type"] != definition["type"]:
+            raise ComputeTargetException(f"There is an attached cluster '{name}' already. Choose another name, or detach it.")
         asset = workspace.registry.put(KIND, name, definition, description=configuration.description, tags=configuration.tags)
         Pool(workspace.registry, asset.id).settle()
-        return from_asset(workspace, asset)
+        target = from_asset(workspace, asset)
+        target.tell_cluster(needed=configuration.min_nodes > 0 or before is not None)
+        return target
 
     @staticmethod
     def list(workspace: Workspace) -> list[AmlCompute]:
@@ -114,8 +124,29 @@ class ComputeTarget:
         Raises:
             ComputeTargetException: it has been removed already.
         """
+        cluster = cluster_pool(self.workspace, self._asset)
         if not self.workspace.registry.remove(KIND, self.name):
             raise ComputeTargetException(missing(self.name))
+        if cluster is not None:
+            with suppress(BatchmillError):  # it is gone here, whether its cluster answers or not
+                cluster.tell()
+
+    def tell_cluster(self, *, needed: bool = True) -> None:
+        """Tell the cluster that the nodes are on, if they are on one, how many there should be; not ``needed`` where that is none.
+
+        Raises:
+            ComputeTargetException: the cluster does not answer.
+        """
+        cluster = cluster_pool(self.workspace, self._asset)
+        if cluster is None or not needed:
+            return
+        try:
+            cluster.tell()
+        except BatchmillError as error:
+            raise ComputeTargetException(
+                f"Compute target {self.name} is kept as it was given, but its cluster could not be told. {error.line}",
+                cure=f"Tell it when it answers again: batchmill compute update {self.name} --max-nodes N",
+            ) from None
 
     def __repr__(self) -> str:
         facts = f"workspace={self.workspace!r}, name={self.name}, id={self.id}, type={self.type}, provisioning_state={SUCCEEDED}"
@@ -155,19 +186,22 @@ class AmlCompute(ComputeTarget):
             ComputeTargetException: it has been removed.
         """
         self.refresh_state()
-        return status_of(self._asset, self._view())
+        view = self._view()
+        return status_of(self._asset, view, self._sight(view))
 
     def list_nodes(self) -> list[dict[str, Any]]:
-        """Each node with its state, ``running`` or ``idle``, and the run that holds it.
+        """Each node with its state, ``running`` or ``idle``, and the run that holds it. On a cluster it may be ``preparing``, ``leaving``
+        or ``unusable``, too.
 
         Raises:
             ComputeTargetException: it has been removed.
         """
         view = self._view()
+        states = node_states(view, self._sight(view))
         return [
             {
                 "nodeId": f"{self.name}-{node.number}",
-                "nodeState": "idle" if node.lease is None else "running",
+                "nodeState": states[node.number],
                 "runId": None if node.lease is None else view.runs[node.lease],
                 "since": node.since.isoformat(),
                 "port": None,
@@ -211,6 +245,7 @@ class AmlCompute(ComputeTarget):
         except AssetNotFoundError:
             raise ComputeTargetException(missing(self.name)) from None
         Pool(self.workspace.registry, self._asset.id).settle()
+        self.tell_cluster()
 
     def wait_for_completion(
         self,
@@ -276,6 +311,10 @@ class AmlCompute(ComputeTarget):
         rows = "".join(f"<tr><th>{escape(key)}</th><td>{escape(value)}</td></tr>" for key, value in facts.items())
         return f"<table>{rows}</table>"
 
+    def _sight(self, view: PoolView) -> Sight | None:
+        cluster = cluster_pool(self.workspace, self._asset)
+        return None if cluster is None else cluster.look(view)
+
     def _view(self) -> PoolView:
         view = Pool(self.workspace.registry, self._asset.id).look()
         if view is None:
@@ -283,8 +322,17 @@ class AmlCompute(ComputeTarget):
         return view
 
 
+def class_of(asset: Asset) -> type[AmlCompute]:
+    """The class of what the registry keeps as ``asset``."""
+    if asset.definition["type"] == RAY_COMPUTE:
+        from batchmill.workspace.ray_compute import RayCompute
+
+        return RayCompute
+    return AmlCompute
+
+
 def from_asset(workspace: Workspace, asset: Asset) -> AmlCompute:
     """The compute target that the registry keeps as ``asset``."""
-    target = object.__new__(AmlCompute)
+    target = object.__new__(class_of(asset))
     target.workspace, target._asset = workspace, asset
     return target

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import SettingError
+from batchmill.settings.ray_address import ray_address
 
 if TYPE_CHECKING:
     from batchmill.workspace.vm_sizes import VmSize
     from batchmill.workspace.workspace import Workspace
 
-LOCAL, RAY = "local", "ray:"
+LOCAL = "local"
 SETTING = "compute_provider"
 RAY_COMPUTE = "RayCompute"
 MEMORY_SHARE = 0.6
@@ -25,10 +26,10 @@ def check_provider(text: str) -> str:
         SettingError: it is neither.
     """
     text = text.strip()
-    if text == LOCAL or (text.startswith(RAY) and text.removeprefix(RAY).strip()):
+    if text == LOCAL or ray_address(text) is not None:
         return text
     raise SettingError(
-        f"Setting '{SETTING}' has the value '{text}': it must be {LOCAL} or {RAY}ADDRESS.",
+        f"Setting '{SETTING}' has the value '{text}': it must be {LOCAL} or ray:ADDRESS.",
         cure="ADDRESS is what ray.init takes: auto, head:6379, ray://head:10001.",
     )
 
@@ -38,7 +39,7 @@ def address_of(workspace: Workspace, definition: Mapping[str, Any]) -> str | Non
     if definition["type"] == RAY_COMPUTE:
         return str(definition["address"])
     provider = str(workspace.registry.setting(SETTING, LOCAL))
-    return provider.removeprefix(RAY).strip() if provider.startswith(RAY) else None
+    return ray_address(provider)
 
 
 def cluster_of(workspace: Workspace, name: str) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from batchmill.workspace.cluster_pool import Sight, status_errors
 from batchmill.workspace.scaling import Scale
 
 if TYPE_CHECKING:
@@ -47,17 +48,21 @@ class AmlComputeStatus:
     vm_priority: str
     vm_size: str
     provisioning_state: str = SUCCEEDED
-    errors: None = None
+    preparing_node_count: int = 0
+    leaving_node_count: int = 0
+    unusable_node_count: int = 0
+    errors: list[dict[str, Any]] | None = None
 
     @property
     def node_state_counts(self) -> dict[str, int]:
-        """Nodes by state. A node of this machine is ready at once, and none is taken away while it works."""
+        """Nodes by state. A node of this machine is ready at once, and none is taken away while it works. Nodes of a cluster are preparing
+        while it gets a machine for them, leaving when that is going to be taken away, unusable when the cluster does not answer."""
         return {
-            "preparingNodeCount": 0,
+            "preparingNodeCount": self.preparing_node_count,
             "runningNodeCount": self.running_node_count,
             "idleNodeCount": self.idle_node_count,
-            "unusableNodeCount": 0,
-            "leavingNodeCount": 0,
+            "unusableNodeCount": self.unusable_node_count,
+            "leavingNodeCount": self.leaving_node_count,
             "preemptedNodeCount": 0,
         }
 
@@ -80,15 +85,22 @@ class AmlComputeStatus:
         }
 
 
-def status_of(asset: Asset, view: PoolView) -> AmlComputeStatus:
-    """The status of a compute target whose pool looks like that."""
-    nodes, idle = len(view.state.nodes), len(view.state.idle)
+def status_of(asset: Asset, view: PoolView, sight: Sight | None = None) -> AmlComputeStatus:
+    """The status of a compute target whose pool looks like that. ``sight``: how much of it its cluster has."""
+    if sight is None:
+        idle = len(view.state.idle)
+        sight = Sight(len(view.state.nodes) - idle, idle, 0)
+    nodes = sight.running + sight.idle + sight.leaving + sight.unusable
     definition = asset.definition
     return AmlComputeStatus(
         current_node_count=nodes,
         target_node_count=view.target,
-        running_node_count=nodes - idle,
-        idle_node_count=idle,
+        running_node_count=sight.running,
+        idle_node_count=sight.idle,
+        preparing_node_count=sight.preparing,
+        leaving_node_count=sight.leaving,
+        unusable_node_count=sight.unusable,
+        errors=status_errors(sight),
         allocation_state="Steady" if view.target == nodes else "Resizing",
         allocation_state_transition_time=max([asset.modified, *(node.since for node in view.state.nodes)]),
         creation_time=asset.created,

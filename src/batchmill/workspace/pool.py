@@ -25,12 +25,13 @@ Clock = Callable[[], datetime]
 
 @dataclass(frozen=True, slots=True)
 class PoolView:
-    """A pool at one moment: as it is written down, and as it must be. ``runs`` are the ids of the runs by lease, waiting ones too."""
+    """A pool at the moment ``now``: as it is written down, and as it must be. ``runs``: ids of the runs by lease, waiting ones too."""
 
     written: PoolState
     state: PoolState
     scale: Scale
     runs: dict[str, str]
+    now: datetime
 
     @property
     def target(self) -> int:
@@ -131,7 +132,7 @@ class Pool:
         now, scale = self._now(connection), scale_of(definition)
         claims = tuple(_lease(row, now) for row in leases)
         written = PoolState(tuple(PoolNode(row.number, row.lease, row.since) for row in nodes), claims)
-        return PoolView(written, settle(written, scale, now), scale, {row.id: row.run_id for row in leases})
+        return PoolView(written, settle(written, scale, now), scale, {row.id: row.run_id for row in leases}, now)
 
     def _settled(self, connection: Connection) -> PoolView | None:
         """The pool as it is now, under its lock, and written down."""

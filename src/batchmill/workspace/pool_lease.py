@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import RegistryError, SettingError
+from batchmill.errors import BatchmillError, RegistryError, SettingError
 from batchmill.workspace.exceptions import ComputeTargetException, UserErrorException
 from batchmill.workspace.holder import BEAT, Holder
 from batchmill.workspace.pool import Pool, scale_of
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from batchmill.workspace.vm_sizes import VmSize
     from batchmill.workspace.workspace import Workspace
 
+TELL_EVERY = 15.0  # seconds; a cluster that hears nothing of a run for a minute takes its nodes for idle
 POLL = 0.2  # seconds between looks while nodes are missing
 OUTAGE = 600.0  # seconds that a run in the queue bears a database that is out of reach
 
@@ -29,9 +30,12 @@ class Lease:
     While nodes are missing a thread asks for them; it also says that this process lives. Leaving the ``with`` block gives the nodes back.
     """
 
-    def __init__(self, pool: Pool, id: str, nodes: list[int], wanted: int, size: VmSize | None) -> None:
+    def __init__(
+        self, pool: Pool, id: str, nodes: list[int], wanted: int, size: VmSize | None, tell: Callable[[], None] | None = None
+    ) -> None:
         self._pool, self._id, self._nodes = pool, id, nodes
         self.wanted, self.size = wanted, size
+        self._tell = tell
         self._told = 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="batchmill-lease", daemon=True)
@@ -63,6 +67,7 @@ class Lease:
             self._end.set()
             self._thread.join()
             self._pool.release(self._id)
+            self._tell_cluster()
 
     def __enter__(self) -> Lease:
         return self
@@ -71,6 +76,8 @@ class Lease:
         self.release()
 
     def _look_after(self) -> None:
+        self._tell_cluster()
+        told = time.monotonic()
         while not self._end.wait(POLL if self.granted < self.wanted else BEAT.total_seconds() / 2):
             try:
                 nodes = self._pool.refresh(self._id)
@@ -78,7 +85,16 @@ class Lease:
                 continue  # the run needs no database while it works; the next look may find it again
             if nodes is None:
                 return  # the compute target was removed, or this process was silent for too long: the run goes on with what it has
-            self._nodes = nodes
+            news, self._nodes = nodes != self._nodes, nodes
+            if news or time.monotonic() - told >= TELL_EVERY:
+                self._tell_cluster()
+                told = time.monotonic()
+
+    def _tell_cluster(self) -> None:
+        """Where the nodes are machines of a cluster it has to know how many; one that does not answer is told again later."""
+        if self._tell is not None:
+            with suppress(BatchmillError):
+                self._tell()
 
 
 def acquire(
@@ -110,7 +126,10 @@ def acquire(
     if not nodes or queued.lease is None:
         queued.leave()
         return None
-    return Lease(queued.pool, queued.lease, nodes, wanted, size)
+    from batchmill.workspace.cluster_pool import cluster_pool
+
+    cluster = cluster_pool(workspace, asset)
+    return Lease(queued.pool, queued.lease, nodes, wanted, size, None if cluster is None else cluster.tell)
 
 
 def check_compute(workspace: Workspace, name: str, wanted: int) -> tuple[Asset, VmSize | None]:

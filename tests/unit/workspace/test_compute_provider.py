@@ -21,12 +21,12 @@ def ws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     close_databases()
 
 
-@pytest.mark.parametrize("text", ["local", "ray:auto", "ray:head:6379", "ray:ray://head:10001", " ray:auto "])
+@pytest.mark.parametrize("text", ["local", "ray:auto", "ray:head:6379", "ray:ray://head:10001", "ray://head:10001", " ray:auto "])
 def test_providers(text: str) -> None:
     assert check_provider(text) == text.strip()
 
 
-@pytest.mark.parametrize("text", ["", "ray", "ray:", "ray: ", "slurm:x", "RAY:auto"])
+@pytest.mark.parametrize("text", ["", "ray", "slurm:x", "RAY:auto"])
 def test_no_providers(text: str) -> None:
     with pytest.raises(SettingError, match="it must be local or ray:ADDRESS"):
         check_provider(text)
@@ -48,6 +48,8 @@ def test_the_workspace_says_where(ws: Workspace) -> None:
     assert (address_of(ws, elastic), address_of(ws, attached)) == ("ray://head:10001", "head:6379")
     assert cluster_of(ws, "cpu") is None
     ws.registry.put("compute", "cpu", elastic)
+    assert cluster_of(ws, "cpu") == "ray://head:10001"
+    ws.registry.set_setting("compute_provider", "ray://head:10001")
     assert cluster_of(ws, "cpu") == "ray://head:10001"
     ws.registry.set_setting("compute_provider", "local")
     assert cluster_of(ws, "cpu") is None
