@@ -16,6 +16,8 @@ from batchmill.workspace.environment_recipe import recipe_of
 if TYPE_CHECKING:
     from batchmill.workspace.workspace import Workspace
 
+LINKS = "--find-links"
+
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentOrder:
@@ -70,5 +72,5 @@ def environment_order(
         environment_policy(policy, workspace, complete, recipe),
         "error" if complete.docker.own_image is None else image_policy(workspace),
         needs_tables,
-        tuple(str(path) for path in recipe.pip.local_paths()),
+        (*map(str, recipe.pip.local_paths()), *(value for name, value in recipe.pip.options if name == LINKS and "://" not in value)),
     )
