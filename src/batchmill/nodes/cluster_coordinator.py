@@ -27,7 +27,7 @@ from batchmill.parallel_run.job import Ending, Job
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.run_identity import COMPLETE, source_list
-from batchmill.parallel_run.run_store import DEAD_LETTERS, RunStore
+from batchmill.parallel_run.run_store import DEAD_LETTERS, LOGS, RunStore
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
 from batchmill.parallel_run.target import OutputTarget, target_of
 from batchmill.records import RunStatus
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 class ClusterCoordinator(Coordinator):
     """``folder`` is a run folder in the scratch of this machine, ``store`` what the run shares with its nodes and followers."""
+
+    speculates = True
 
     def __init__(self, folder: RunFolder, order: CoordinatorOrder, store: RunStore, beat: CoordinatorBeat) -> None:
         self.order, self.store, self.beat = order, store, beat
@@ -124,7 +126,14 @@ class ClusterCoordinator(Coordinator):
             proofs=self._proofs(),
             credentials=self.order.credentials,
         )
-        return ErrorLogged(RayEngine(order, self._share()[1]), self.folder.logs)
+        return ErrorLogged(RayEngine(order, self._share()[1], first_node=self._first_node()), self.folder.logs)
+
+    def _first_node(self) -> int:
+        """Nodes of an earlier incarnation have written logs under their names."""
+        if self.epoch == 1:
+            return 0
+        folders = {entry.name.split("/")[3] for entry in self.store.files.list(f"{LOGS}/user/stdout")}
+        return 1 + max((int(name.removeprefix("node")) for name in folders if name.removeprefix("node").isdigit()), default=-1)
 
     def _proofs(self) -> tuple[PathProof, ...]:
         """What the submitting machine did not see is proved from here."""

@@ -30,7 +30,7 @@ from batchmill.parallel_run.job import Ending, Job, Limits, feed_output
 from batchmill.parallel_run.job_logs import write_job_logs
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.names import Names
-from batchmill.parallel_run.output import OrderedOutput
+from batchmill.parallel_run.output import OrderedOutput, RunOutput
 from batchmill.parallel_run.plan import check_output_outside, make_plan
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder
@@ -57,6 +57,8 @@ class Coordinator:
     The methods under "where the run is" say which ledger, engine and output it works with: for a run on this machine, here.
     """
 
+    speculates = False
+    """Whether what a straggler holds may be run a second time elsewhere."""
     submitted = False
     """Whether the run goes on when this process ends."""
 
@@ -409,6 +411,7 @@ class Coordinator:
             error_threshold=settings.error_threshold,
             allowed_failed_count=settings.allowed_failed_count,
             allowed_failed_percent=settings.allowed_failed_percent,
+            speculative=self.speculates and settings.output_action == "append_row",
         )
         scheduler = Scheduler(plan.mini_batches, policy, items_of(plan))
         if self._restored:
@@ -458,7 +461,7 @@ class Coordinator:
         take_snapshot(Path(self.description["script"]), self.source_folder(), self.folder.snapshot, self.data_places())
         (self.folder.snapshot / COMPLETE).write_text(source_list(self.folder.snapshot))
 
-    def _ordered_output(self) -> OrderedOutput:
+    def _ordered_output(self) -> RunOutput:
         name, total = self.settings.append_row_file_name, self.plan.mini_batches
         return OrderedOutput(self.output, name, self.folder.parts, self.folder.id, self.epoch, total)
 

@@ -12,7 +12,7 @@ from batchmill.workspace.ray_cluster import ClusterNode
 
 def node_share(machines: Iterable[ClusterNode], nodes: int, workers: int | None, gpus_per_process: float | None) -> tuple[int, Bundle]:
     """Worker processes of a node, and its bundle: its share of the cores of a usual machine, one process for each, or as many as
-    ``workers`` says. GPUs are taken where processes ask for them, or where each machine has some: one for each process, or what it asks for.
+    ``workers`` says. GPUs are taken where processes ask for them, or where all machines have some: one for each process else.
 
     >>> node_share([ClusterNode("a", "a", total={"CPU": 8.0})], 2, None, None)
     (4, {'CPU': 4.0})
