@@ -25,6 +25,7 @@ from batchmill.parallel_run.events import (
     NodeGaveUp,
     NodeJoined,
     NodeLost,
+    NodePreparing,
     Returned,
     ShutdownProblem,
     TryFailed,
@@ -279,10 +280,10 @@ class Job:
                 self._end(RunStatus.FAILED, cause)
         return self._scheduler.node_draining(node)
 
-    def _rare_event(self, event: WorkerReady | InitFailed | Full | ShutdownProblem) -> None:
-        self._master.line(str(event), debug=isinstance(event, WorkerReady))
-        if isinstance(event, WorkerReady):
-            self._roll.ever_ready = True
+    def _rare_event(self, event: WorkerReady | InitFailed | NodePreparing | Full | ShutdownProblem) -> None:
+        self._master.line(str(event), debug=isinstance(event, WorkerReady | NodePreparing))
+        if isinstance(event, WorkerReady | NodePreparing):
+            self._roll.ever_ready |= isinstance(event, WorkerReady)
             self._moved = self._clock()
         elif isinstance(event, InitFailed):
             self._roll.init_failed(event)
