@@ -31,6 +31,7 @@ from batchmill.parallel_run.run_store import DEAD_LETTERS, LOGS, RunStore
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
 from batchmill.parallel_run.target import OutputTarget, target_of
 from batchmill.records import RunStatus
+from batchmill.settings.ray_address import ray_address
 from batchmill.workspace.ray_cluster import cluster_nodes
 
 if TYPE_CHECKING:
@@ -57,8 +58,14 @@ class ClusterCoordinator(Coordinator):
         self._logs.start()
 
     def _take_nodes(self) -> bool:
-        """Ray gives the nodes, and what it has not given yet joins later."""
-        return True
+        """Of a compute target they are held as on one machine. In either case Ray gives them, and what it has not given yet joins later."""
+        if ray_address(self.settings.compute) is not None:
+            return True
+        if self.epoch > 1:
+            from batchmill.workspace.pool_lease import release_all
+
+            release_all(self.names.workspace, self.settings.compute or "", self.folder.id)
+        return super()._take_nodes()
 
     def find_interpreter(self) -> None:
         """The environment is built on the nodes; the models are brought here, and go to them when they are asked for."""
@@ -126,7 +133,8 @@ class ClusterCoordinator(Coordinator):
             proofs=self._proofs(),
             credentials=self.order.credentials,
         )
-        return ErrorLogged(RayEngine(order, self._share()[1], first_node=self._first_node()), self.folder.logs)
+        granted = None if self._lease is None else self._lease.take_news()
+        return ErrorLogged(RayEngine(order, self._share()[1], granted=granted, first_node=self._first_node()), self.folder.logs)
 
     def _first_node(self) -> int:
         """Nodes of an earlier incarnation have written logs under their names."""

@@ -109,6 +109,18 @@ class Pool:
             connection.execute(pool_leases.delete().where(pool_leases.c.id == lease))
             self._settled(connection)
 
+    def release_run(self, run_id: str) -> None:
+        """Give back all that a run holds, whoever asked for it."""
+        from sqlalchemy import select
+
+        from batchmill.workspace.schema import pool_leases
+
+        with self._registry.database.read() as connection:
+            query = select(pool_leases.c.id).where(pool_leases.c.compute_id == self._id, pool_leases.c.run_id == run_id)
+            leases = list(connection.execute(query).scalars())
+        for lease in leases:
+            self.release(lease)
+
     def _now(self, connection: Connection) -> datetime:
         """The time of the database, which is one for all machines of a team."""
         if self._clock is not None:

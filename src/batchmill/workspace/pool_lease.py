@@ -148,6 +148,13 @@ def check_compute(workspace: Workspace, name: str, wanted: int) -> tuple[Asset, 
     return asset, size_of(workspace, asset.definition)
 
 
+def release_all(workspace: Workspace, name: str, run_id: str) -> None:
+    """Give back what an earlier incarnation of a run holds: it may have died on another machine, where nobody sees that for a while."""
+    asset = workspace.registry.get("compute", name)
+    if asset is not None:
+        Pool(workspace.registry, asset.id).release_run(run_id)
+
+
 class _Queued:
     """A run in the queue of a compute target."""
 
