@@ -62,8 +62,8 @@ def test_who_signs_is_not_mixed_with_the_identity_of_the_machine(tmp_path: Path,
     assert "AWS_SESSION_TOKEN" not in os.environ
     assert "AWS_WEB_IDENTITY_TOKEN_FILE" not in os.environ
     assert os.environ["AWS_REGION"] == os.environ["AZURE_CLIENT_ID"] == "of the machine"
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    del os.environ["AWS_ACCESS_KEY_ID"]
+    del os.environ["AWS_SECRET_ACCESS_KEY"]
 
 
 def test_without_credentials_of_its_own_a_run_uses_those_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
