@@ -13,7 +13,7 @@ from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.output_files import OutputFiles
 from batchmill.nodes.part_sync import PartSync
 from batchmill.nodes.segment_sync import SegmentSync
-from batchmill.parallel_run.events import Done, Event, Hungry, NodeGaveUp, Returned, Task, TryFailed, WorkerReady
+from batchmill.parallel_run.events import Done, Event, Hungry, NodeGaveUp, Returned, ShutdownProblem, Task, TryFailed, WorkerReady
 from batchmill.parallel_run.merged_outcomes import worker_of
 from batchmill.storage.shared_store import SharedStore, shared_store
 from tests.integration.test_core_failures import NAMES
@@ -221,3 +221,22 @@ def test_files_that_scripts_write_reach_the_output_with_the_outcomes_and_at_the_
         assert "out/end.out" not in store.objects
         one.engine.finish(one.told.extend)
         assert store.objects["out/end.out"] == b"the end"
+
+
+def test_files_that_cannot_be_uploaded_after_the_last_outcome_are_a_problem_of_the_shutdown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore()
+
+    def parts(folder: Path) -> PartSync:
+        return SegmentSync(store.below("run"), 1, "node7", 0.3, OutputFiles(folder, store.below("out")))
+
+    with nodes(tmp_path, monkeypatch, WRITES, "a", parts=parts, workers=1, output_action="summary_only") as one:
+        one.ready(1)
+        one.engine.give("node7", [Task(1, 0, 1)])
+        one.until(lambda: one.done() == [0])
+        store.refusals = 1000
+        one.engine.finish(one.told.extend)
+        (problem,) = one.of(ShutdownProblem)
+        assert "the store is away" in str(problem)
+        assert not one.of(NodeGaveUp)

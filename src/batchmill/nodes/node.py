@@ -1,7 +1,7 @@
 """One node: starts worker processes, feeds them leases, watches them, tells the job what became of every mini-batch.
 
 A worker that hangs is asked for its stacks and killed; one that dies is charged only with the mini-batch it was on, the rest of its
-lease goes back. Nothing here waits except `Node.wait`, and nothing costs anything per mini-batch except in the worker itself.
+lease goes back. Nothing here waits, and nothing costs anything per mini-batch except in the worker itself.
 """
 
 from __future__ import annotations
@@ -76,7 +76,6 @@ class Node:
         self._parts = LocalSync() if parts is None else parts
         if self._parts.wake >= 0:
             selector.register(self._parts.wake, selectors.EVENT_READ, self._parts.heard)
-        self._told_at = 0.0
         self._logs = NodeLogs(config.run_folder, name)
         self._reserve = reserve
         self._next_number = self._logs.next_process_number() if reserve is None else reserve.first_number
@@ -86,8 +85,8 @@ class Node:
         self._feeder = Feeder(self, config)
         self._watch = Watch(self, config)
         self._monitor = ResourceMonitor(config.run_folder, name, config.resource_monitor_interval)
-        self._failures_in_a_row = 0
-        self._uncharged_in_a_row = 0
+        self._told_at = 0.0
+        self._failures_in_a_row = self._uncharged_in_a_row = 0
         self._gave_up = self._said_farewell = False
         self._farewell: NodeGaveUp | None = None
         self._stopping = self._aborting = False
@@ -216,13 +215,13 @@ class Node:
 
     def take_events(self, now: float) -> list[Event]:
         """What happened; the bytes of every `Done` among it are durable. Outcomes come in groups, everything else at once."""
-        told, self._signals = self._signals, []
+        outcomes: list[Event] = []
         if self._parts.waiting or self._outcomes:
             hurry = self._stopping or self._feeder.drained
             durable = self._durable(now, hurry) if self._parts.due(now, hurry=hurry) <= 0 else []
             if durable or self._group_due(now, hurry) <= 0:
-                outcomes, self._outcomes, self._told_at = self._outcomes, [], now
-                told = [*durable, *outcomes, *told]
+                outcomes, self._outcomes, self._told_at = [*durable, *self._outcomes], [], now
+        told, self._signals = [*outcomes, *self._signals], []
         if self._farewell is not None and not self._parts.waiting and not self._outcomes:
             told, self._farewell = [*told, self._farewell], None
         return told
@@ -248,11 +247,15 @@ class Node:
 
     def _lose_parts(self, error: PartsLostError) -> None:
         """What the node has done cannot be kept: all of it may run elsewhere, and nothing more runs here."""
-        self._last_failure = ErrorFacts("PartsLost", error.line)
+        facts = self._last_failure = ErrorFacts("PartsLost", error.line)
+        lost = self._parts.lost()
+        if self._stopping and not lost:  # files that scripts wrote last
+            self._signals.append(ShutdownProblem(self.name, self.name, facts))
+            return
         self._gave_up = True
         if "full" in error.facts:
             self._signals.append(Full(self.name, error.facts["full"]))
-        for done in self._parts.lost():
+        for done in lost:
             self._outcomes.append(Returned(self.name, done.token, done.first, done.count, done.piece))
         for worker in self.workers.values():
             worker.kill_reason = PARTS_LOST

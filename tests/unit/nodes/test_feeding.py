@@ -131,3 +131,44 @@ def test_a_task_that_runs_alone_waits_for_the_others(bench: Bench) -> None:
     bench.feeder.finished(holder, holder.chunks[0].serial, 5, 1)
     bench.feeder.feed(0.2)
     assert sorted(bench.held(0) + bench.held(1)) == [7]
+
+
+def test_a_revoked_lease_is_forgotten_where_it_waits_and_named_where_it_runs(bench: Bench) -> None:
+    bench.feeder.add([Task(1, 0), Task(2, 1), Task(3, 2), Task(2, 3)])
+    bench.feeder.feed(0.0)
+    assert (bench.held(0), bench.held(1)) == ([0], [1])
+    bench.slots.set(1, RUNNING, 1)
+    bench.feeder.revoke(2, 0.1)
+    assert [worker.slot for worker in bench.feeder.running_revoked()] == [1]
+    assert bench.feeder.is_revoked(2)
+    assert [(task.token, task.first) for task in bench.feeder.take_back()] == [(3, 2)]
+    bench.feeder.forget(bench.workers[1])
+    assert not bench.feeder.running_revoked()
+    assert not bench.feeder.is_revoked(2), "nobody holds it any more"
+
+
+def test_a_revoked_lease_that_was_not_begun_is_dropped_when_it_comes_back(bench: Bench) -> None:
+    bench.feeder.add([Task(1, 0), Task(2, 1)])
+    bench.feeder.feed(0.0)
+    serial = bench.workers[1].chunks[0].serial
+    bench.feeder.revoke(2, 0.1)
+    assert bench.slots.get(1, VOID) == serial
+    assert not bench.feeder.running_revoked()
+    bench.feeder.returned(bench.workers[1], {"lease": serial, "first": 1, "count": 1})
+    assert not bench.held(1)
+    assert not bench.feeder.take_back()
+
+
+def test_a_drained_feeder_voids_all_workers_and_gives_nothing_more(bench: Bench) -> None:
+    chunk = long_chunk(bench, 0, 0, 8)
+    before = bench.held(0)
+    bench.slots.set(0, RUNNING, before[0])
+    wanted = len(bench.wanted)
+    bench.feeder.drain(1.0)
+    bench.feeder.add([Task(9, 500, 10)])
+    assert bench.slots.get(0, VOID) == chunk.serial
+    bench.feeder.feed(1.0 + 2 * GRACE)
+    assert (bench.held(0), bench.held(1)) == ([before[0]], [])
+    back = [k for task in bench.feeder.take_back() for k in range(task.first, task.first + task.count)]
+    assert sorted(back) == before[1:] + list(range(500, 510))
+    assert len(bench.wanted) == wanted
