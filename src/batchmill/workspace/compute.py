@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from batchmill.errors import AssetNotFoundError, BatchmillError
 from batchmill.workspace.cluster_pool import Sight, cluster_pool, node_states
 from batchmill.workspace.compute_configuration import AmlComputeProvisioningConfiguration, check_bounds, check_name, whole_number
-from batchmill.workspace.compute_provider import RAY_COMPUTE
+from batchmill.workspace.compute_provider import RAY_COMPUTE, address_of
 from batchmill.workspace.compute_status import SUCCEEDED, AmlComputeStatus, ScaleSettings, scale_settings_of, status_of
 from batchmill.workspace.exceptions import ComputeTargetException
 from batchmill.workspace.pool import Pool, scale_of
@@ -166,6 +166,11 @@ class AmlCompute(ComputeTarget):
     def vm_size(self) -> str:
         """The size of a node, in capitals; empty where none was given: a node takes its share of the machine."""
         return str(self._asset.definition["vm_size"])
+
+    @property
+    def cluster(self) -> str | None:
+        """The address of the Ray cluster that its nodes are on; None: they are on this machine (not in Azure ML)."""
+        return address_of(self.workspace, self._asset.definition)
 
     @property
     def vm_priority(self) -> str:
