@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks import rows
+from benchmarks.cluster_scale import cluster_scale
 from benchmarks.clusters import ray_overhead, ray_real_work, ray_start_up
 from benchmarks.datastore_transfer import transfer
 from benchmarks.environments import environment_start
@@ -31,6 +32,7 @@ ROWS: dict[str, Callable[[rows.Options], list[Result]]] = {
     "plan": rows.plan,
     "reuse": reuse,
     "scale": scale,
+    "cluster-scale": cluster_scale,
     "registry": registry,
     "s3": partial(object_store, "s3"),
     "az": partial(object_store, "az"),
