@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -56,6 +56,7 @@ class RayCluster:
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
         self.nodes: list[RayNode] = []
+        self._handles: list[Any] = []
 
     @property
     def address(self) -> str:
@@ -68,6 +69,7 @@ class RayCluster:
         pid = handle.all_processes["raylet"][0].process.pid
         node = RayNode(handle.node_id, psutil.Process(pid), handle)
         self.nodes.append(node)
+        self._handles.append(handle)
         return node
 
     def kill(self, node: RayNode) -> None:
@@ -75,11 +77,13 @@ class RayCluster:
         for process in node.processes():
             _send(process, signal.SIGKILL)
         self.nodes.remove(node)
+        self._reap()
 
     def kill_raylet(self, node: RayNode) -> None:
         """Only Ray's own process of the node dies."""
         _send(node.raylet, signal.SIGKILL)
         self.nodes.remove(node)
+        self._reap()
 
     def freeze(self, node: RayNode) -> None:
         """The machine answers nobody any more, and does not know it: SIGSTOP to everything on it."""
@@ -103,6 +107,19 @@ class RayCluster:
         accepted, message = client.drain_node(node.id, reason, "preempted", int((time.time() + seconds) * 1000))
         assert accepted, message
 
+    def wait_until_gone(self, processes: Sequence[psutil.Process], seconds: float = 30) -> None:
+        """Wait until none of these processes runs any more."""
+        deadline = time.monotonic() + seconds
+        while left := [process for process in processes if _runs(process)]:
+            assert time.monotonic() < deadline, f"still running: {left}"
+            self._reap()
+            psutil.wait_procs(left, timeout=0.05)
+
+    def _reap(self) -> None:
+        """A raylet that has ended counts as alive for its workers until its parent, which is this process, has seen its end."""
+        for handle in self._handles:
+            handle.all_processes["raylet"][0].process.poll()
+
     def close(self) -> None:
         everything = [process for node in self.nodes for process in node.processes()]
         for node in self.nodes:
@@ -115,6 +132,12 @@ class RayCluster:
 def _send(process: psutil.Process, number: int) -> None:
     with suppress(psutil.NoSuchProcess):  # psutil looks whether the id still belongs to that process
         process.send_signal(number)
+
+
+def _runs(process: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @contextmanager
@@ -156,10 +179,3 @@ def disconnected() -> None:
     import ray
 
     ray.shutdown()
-
-
-def wait_until_gone(processes: list[psutil.Process], seconds: float = 30) -> None:
-    """Wait until none of these processes runs any more."""
-    _, left = psutil.wait_procs(processes, timeout=seconds)
-    left = [process for process in left if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-    assert not left, f"still running: {left}"
