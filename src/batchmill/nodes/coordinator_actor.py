@@ -121,7 +121,8 @@ class _Incarnation:
         self._folder = RunFolder(home / "runs" / order.run_id)
         for path in (self._folder.path, self._folder.parts, self._folder.slots, self._folder.logs):
             path.mkdir(parents=True, exist_ok=True)
-        description = {**order.description, "folder": str(home)}
+        started_in = str(order.description["folder"])
+        description = {**order.description, "folder": started_in if os.path.isdir(started_in) else str(home)}
         atomic_write(self._folder.settings, json.dumps(description))
         self._store = RunStore(order.output, order.run_id, float(description["settings"]["retry_timeout"]))
         self._beat = CoordinatorBeat(self._store, self._folder.cancel_request)

@@ -42,7 +42,10 @@ def main(arguments: list[str] | None = None) -> int:
         _report(options.report, {"error": error.message, "cure": error.cure, "class": type(error).__name__})
         return error.exit_code
     _report(options.report, {"planned": True})
-    return EXIT_CODES.get(coordinator.carry_out().status, 1)
+    try:
+        return EXIT_CODES.get(coordinator.carry_out().status, 1)
+    except KeyboardInterrupt:  # what goes on elsewhere goes on
+        return EXIT_CODES[RunStatus.INTERRUPTED]
 
 
 def _end_with(descriptor: int) -> None:

@@ -7,6 +7,8 @@ from then on all that is looked at is the run store.
 from __future__ import annotations
 
 import shutil
+import signal
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -53,6 +55,7 @@ class Follower:
             RunBusyError: another process follows it.
             UsageError: the run cannot begin (if it is new, nothing of it is left), or it is completed.
         """
+        _heed_termination()
         self.folder.lock()
         try:
             if self.run.begun:
@@ -230,6 +233,12 @@ class Follower:
             return ledger.status
         finally:
             ledger.close()
+
+
+def _heed_termination() -> None:
+    """SIGTERM ends a follower as SIGINT does: in order."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _counts(values: Mapping[str, Any]) -> Counts:
