@@ -1,4 +1,4 @@
-"""moto_server with conditional writes that are atomic, as those of S3 are: moto looks first and writes then, with nothing between two threads.
+"""moto_server with conditional writes that are atomic, as those of S3 are: moto looks first, then writes, and threads come between.
 
 Run as ``python s3_server.py -H HOST -p PORT``.
 """

@@ -57,7 +57,7 @@ def test_what_was_put_is_read_whole_and_in_ranges(store: SharedStore) -> None:
 
 def test_nothing_of_that_name(store: SharedStore, tmp_path: Path) -> None:
     for ask in (lambda: store.read("no"), lambda: store.read("no", 2, 3), lambda: store.fetch("no", tmp_path / "x")):
-        with pytest.raises(ObjectMissingError, match="Cannot read .*no: there is no such"):
+        with pytest.raises(ObjectMissingError, match=r"Cannot read .*no: there is no such"):
             ask()
     store.put("folder/x", b"1")
     with pytest.raises(ObjectMissingError):
@@ -138,15 +138,18 @@ def test_a_writer_publishes_at_its_end(store: SharedStore) -> None:
     assert store.read("empty") == b""
 
 
+def fail_while_writing(store: SharedStore, name: str, size: int) -> None:
+    with store.writer(name, None, "out.partial") as file:
+        file.write(bytes(size))
+        raise ZeroDivisionError
+
+
 @pytest.mark.parametrize("size", [10, LARGE])
 def test_a_writer_that_fails_leaves_nothing(store: SharedStore, size: int) -> None:
     store.put("out", b"before")
-    with pytest.raises(ZeroDivisionError), store.writer("out", None, "out.partial") as file:
-        file.write(bytes(size))
-        raise ZeroDivisionError
-    with pytest.raises(ZeroDivisionError), store.writer("new") as file:
-        file.write(bytes(size))
-        raise ZeroDivisionError
+    for name in ("out", "new"):
+        with pytest.raises(ZeroDivisionError):
+            fail_while_writing(store, name, size)
     assert store.read("out") == b"before"
     assert names(store) == ["out"]
 

@@ -114,6 +114,8 @@ class LedgerSequence:
             self._packer = None
 
     def _pack(self, number: int, data: bytes) -> None:
+        if number < self._first + len(self._unpacked):
+            return  # it was asked for twice
         if not self._unpacked:
             self._first, self._size = number, 0
         self._unpacked.append(data)
@@ -124,7 +126,8 @@ class LedgerSequence:
     def _send_pack(self) -> None:
         if self._packer is None:
             self._packer = ThreadPoolExecutor(1, "batchmill-ledger-pack")
-        first, segments, self._unpacked = self._first, self._unpacked, []
+        first, segments = self._first, self._unpacked
+        self._first, self._unpacked = first + len(segments), []
         if self._packing is None or self._packing.done():  # else the store is slow, and has more urgent things to do
             self._packing = self._packer.submit(self._put_pack, first, segments)
 

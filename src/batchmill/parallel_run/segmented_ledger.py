@@ -131,7 +131,7 @@ class SegmentedLedger(LedgerReplica):
 
     def _append(self) -> None:
         number, token = self.position
-        segment = LedgerSegment(number + 1, os.urandom(16), token, self._writes)
+        segment = LedgerSegment(number + 1, os.urandom(16), token, tuple(self._writes))
         self._undecided = (segment, segment.encode())
         self._decide(*self._undecided)
         self._move(segment)
