@@ -441,7 +441,7 @@ def test_any_change_of_the_files(
 
 KILLED = """
 import os, signal, sys
-from batchmill.nodes import coordinator
+from batchmill.nodes import coordinator_process
 from batchmill.parallel_run import reuse
 from batchmill.parallel_run.earlier_output import EarlierOutput
 from batchmill.parallel_run.ledger import Ledger
@@ -466,7 +466,7 @@ elif moment == "in the transaction":
     Ledger.add_done = after(Ledger.add_done)
 else:
     reuse.Reuse._copy = after(reuse.Reuse._copy)
-sys.exit(coordinator.main(sys.argv[1:]))
+sys.exit(coordinator_process.main(sys.argv[1:]))
 """
 
 

@@ -8,14 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from batchmill.errors import OutputBusyError
 from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.coordinator_beat import CoordinatorBeat
 from batchmill.nodes.coordinator_order import CoordinatorOrder
+from batchmill.nodes.earlier_shipment import EARLIER, lay_out
 from batchmill.nodes.error_log import ErrorLogged
 from batchmill.nodes.gpus import COUNT_VARIABLE, gpu_processes
 from batchmill.nodes.log_shipper import LogShipper
 from batchmill.nodes.node_order import NodeOrder, travelling
 from batchmill.nodes.node_share import node_share
+from batchmill.nodes.output_holder import OutputHolder
 from batchmill.nodes.path_proof import PathProof, make_proofs, remove_proofs
 from batchmill.nodes.placement import Bundle
 from batchmill.nodes.plan_mirror import fetch_plan, plan_order, publish_plan, published_plan
@@ -25,6 +28,7 @@ from batchmill.parallel_run.collected_output import CollectedOutput
 from batchmill.parallel_run.events import Engine, NodeConfig
 from batchmill.parallel_run.job import Ending, Job
 from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.reuse import Reuse
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.run_identity import COMPLETE, source_list
 from batchmill.parallel_run.run_store import DEAD_LETTERS, LOGS, RunStore
@@ -36,6 +40,17 @@ from batchmill.workspace.ray_cluster import cluster_nodes
 
 if TYPE_CHECKING:
     from batchmill.workspace.environment_order import EnvironmentOrder
+
+
+class ClusterReuse(Reuse):
+    """The rows that are taken over lie in the run store, as those that nodes make do."""
+
+    def __init__(self, store: RunStore, *run: Any) -> None:
+        super().__init__(*run)
+        self._store = store
+
+    def _keep(self, part: Path) -> None:
+        self._store.parts.put_file(part.name, part)
 
 
 class ClusterCoordinator(Coordinator):
@@ -53,7 +68,13 @@ class ClusterCoordinator(Coordinator):
 
     def prepare(self) -> None:
         """See `Coordinator.prepare`."""
-        super().prepare()
+        holder = OutputHolder(self.store, self.folder.id, str(self.description["name"]))
+        holder.refuse_if_held()
+        try:
+            super().prepare()
+        except OutputBusyError as error:
+            raise holder.named(error) from None
+        holder.take()
         self.beat.planned()
         self._logs.start()
 
@@ -151,6 +172,11 @@ class ClusterCoordinator(Coordinator):
         self._own_proofs += more
         return (*self.order.proofs, *more)
 
+    def _find_reusable(self) -> Reuse:
+        for earlier in self.order.earlier:
+            lay_out(earlier, self.description, self.store, self.settings.retry_timeout)
+        return ClusterReuse(self.store, self.folder, self.description, self.ledger, self.names, self.plan, self.epoch)
+
     def _answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
         return self._side.answer(question)
 
@@ -168,6 +194,7 @@ class ClusterCoordinator(Coordinator):
 
     def _remove_spent(self) -> None:
         self.store.remove_spent()
+        self.store.files.clear(EARLIER)
 
     def _note_completed(self) -> None:
         """The follower does: a later run looks for this one where it was submitted."""

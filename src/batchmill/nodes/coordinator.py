@@ -44,6 +44,7 @@ from batchmill.storage.files import disk_is_full
 from batchmill.worker.plan_file import PlanFile
 
 if TYPE_CHECKING:
+    from batchmill.parallel_run.reuse import Reuse
     from batchmill.workspace.environment_preparation import Interpreter
     from batchmill.workspace.pool_lease import Lease
 
@@ -226,9 +227,7 @@ class Coordinator:
     def _reuse(self) -> None:
         """Take over what an earlier run has done already; once, however often the run is resumed."""
         if self.settings.reuse is not None and self.ledger.meta("reuse") is None:
-            from batchmill.parallel_run.reuse import Reuse
-
-            found = Reuse(self.folder, self.description, self.ledger, self.names, self.plan, self.epoch).take()
+            found = self._find_reusable().take()
             self._restored = self._restored or bool(found.mini_batches)
             for text in found.lines:
                 self.progress.announce(text)
@@ -304,7 +303,7 @@ class Coordinator:
         """
         from batchmill.workspace.pool_lease import acquire
 
-        if self.settings.compute is not None:
+        if self.settings.compute is not None and not self.description.get("cluster"):
             stopped, announce = self.folder.cancel_request.exists, self.progress.announce
             target, nodes = self.settings.compute, self.settings.nodes
             self._lease = acquire(self.names.workspace, target, self.folder.id, nodes, stopped=stopped, announce=announce)
@@ -467,6 +466,11 @@ class Coordinator:
 
     def _engine(self, config: NodeConfig) -> Engine:
         return LocalEngine(config, self._reserve, None if self._lease is None else self._lease.take_news())
+
+    def _find_reusable(self) -> Reuse:
+        from batchmill.parallel_run.reuse import Reuse
+
+        return Reuse(self.folder, self.description, self.ledger, self.names, self.plan, self.epoch)
 
     def _answer(self, question: Mapping[str, Any]) -> dict[str, Any]:
         """What a worker asks; the answer holds where the worker is."""

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.errors import BatchmillError
+from batchmill.parallel_run.cluster_run import BEAT
 from batchmill.parallel_run.run_store import RunStore
 from batchmill.records import Counts, RunStatus
 
-BEAT = 1.0
 SOON = 0.1
 SAID_KEPT = 20
 

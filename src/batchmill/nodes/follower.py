@@ -17,7 +17,7 @@ from typing import Any
 from batchmill.errors import BatchmillError, RunFailedError, UsageError
 from batchmill.nodes.cluster_handle import CoordinatorHandle
 from batchmill.nodes.submission import Connection, Submission
-from batchmill.parallel_run.cluster_run import STALE, ClusterRun
+from batchmill.parallel_run.cluster_run import BEAT, STALE, ClusterRun
 from batchmill.parallel_run.earlier_runs import note
 from batchmill.parallel_run.job import Ending
 from batchmill.parallel_run.ledger import Ledger
@@ -62,7 +62,7 @@ class Follower:
                 self.run.refresh(logs=False)
             if self._status() is RunStatus.COMPLETED:
                 raise UsageError(f"Run {self.folder.id} is completed; there is nothing left to do.")
-            if self.run.begun and self.run.alive():
+            if self.run.begun and self.run.alive() and self._beats():
                 self.submitted = True
                 self._wait_for_plan(None)
                 return
@@ -70,6 +70,16 @@ class Follower:
             self.folder.unlock()
             raise
         self._hand_over()
+
+    def _beats(self) -> bool:
+        """Whether the heart of the coordinator still beats, or Ray is about to start it again: the last beat of one that died with its
+        cluster is not old yet."""
+        last, deadline = self._key(self.run.heartbeat()), time.monotonic() + 3 * BEAT
+        while self._key(self.run.heartbeat()) == last:
+            if time.monotonic() > deadline:
+                return not CoordinatorHandle.gone(self.run.address, self.folder.id)
+            time.sleep(self._pause)
+        return True
 
     def _hand_over(self) -> None:
         new = not self.run.begun
@@ -131,6 +141,7 @@ class Follower:
 
     def carry_out(self) -> Ending:
         """Mirror the run until it has ended; returns how, as its ledger says."""
+        _heed_termination()  # Ray has handlers of its own
         started = False
         try:
             self._beaten = time.monotonic()
@@ -237,7 +248,7 @@ class Follower:
 
 def _heed_termination() -> None:
     """SIGTERM ends a follower as SIGINT does: in order."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 

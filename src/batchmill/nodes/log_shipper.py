@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from batchmill.errors import BatchmillError
-from batchmill.parallel_run.run_store import LOGS
+from batchmill.parallel_run.cluster_run import cluster_run
+from batchmill.parallel_run.run_folder import RunFolder
+from batchmill.parallel_run.run_store import DEAD_LETTERS, LOGS
 from batchmill.storage.shared_store import SharedStore
 
 EVERY = 2.0
@@ -94,6 +96,15 @@ class LogShipper:
                 if state.st_size and relative not in self._leave_out:
                     found[relative] = (state.st_size, state.st_mtime_ns)
         return dict(sorted(found.items()))
+
+
+def send_back(folder: RunFolder) -> None:
+    """Put the logs and dead letters of a run on a cluster that were written on this machine into its store; others do not have one."""
+    run = cluster_run(folder)
+    if run is not None:
+        LogShipper(folder.logs, run.store.files, leave_out=()).ship(time.monotonic(), last=True)
+        if folder.dead_letters.exists():
+            run.store.files.put_file(DEAD_LETTERS, folder.dead_letters)
 
 
 def interval(nodes: int) -> float:

@@ -22,7 +22,9 @@ from pathlib import Path
 from batchmill.errors import ReplayRefusedError
 from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.local import LocalEngine
+from batchmill.nodes.log_shipper import send_back
 from batchmill.parallel_run.answers import Answers
+from batchmill.parallel_run.cluster_run import bring_plan, open_ledger
 from batchmill.parallel_run.dead_letters import write_dead_letters
 from batchmill.parallel_run.fates import verify
 from batchmill.parallel_run.item_names import item_name, items_of
@@ -61,11 +63,12 @@ class _Replay:
         self.settings = self.coordinator.settings
         self.scratch = folder.path / "replay"
         self.scratch_ledger = self.scratch / "ledger.sqlite"
-        self.ledger = Ledger(folder.ledger, write=True)
+        self.ledger = open_ledger(folder)
 
     def carry_out(self) -> Ending:
         try:
             self._refuse_unfinished()
+            bring_plan(self.folder)
             self.plan = PlanFile(str(self.folder.plan))
             self.coordinator.target.claim(self.ledger.epoch + 1)
             try:
@@ -228,6 +231,7 @@ class _Replay:
         for spent in (self.scratch / "snapshot", self.scratch / "published", self.folder.parts, self.folder.path / "work"):
             shutil.rmtree(spent, ignore_errors=True)
         forget(self.ledger)
+        send_back(self.folder)
 
     # --- after a kill -----------------------------------------------------------------------------------------------------------
 

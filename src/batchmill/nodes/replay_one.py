@@ -18,6 +18,7 @@ from batchmill.nodes.feeding import known_failures, mounts_of
 from batchmill.nodes.gpus import GpuIndexes, gpu_ids
 from batchmill.nodes.worker_setup import worker_environment
 from batchmill.parallel_run.answers import answer_of
+from batchmill.parallel_run.cluster_run import bring_plan
 from batchmill.parallel_run.events import NodeConfig
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.run_folder import RunFolder
@@ -105,6 +106,7 @@ def replay_one(folder: RunFolder, mini_batch: int, announce: Callable[[Slice], N
 
 
 def _plan(folder: RunFolder, mini_batch: int) -> PlanFile:
+    bring_plan(folder)
     try:
         plan = PlanFile(folder.plan)
     except FileNotFoundError:

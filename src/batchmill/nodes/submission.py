@@ -16,6 +16,7 @@ from batchmill.data.globs import is_glob, split_base
 from batchmill.errors import BatchmillError
 from batchmill.nodes.coordinator_order import CoordinatorOrder
 from batchmill.nodes.credentials import gather_credentials
+from batchmill.nodes.earlier_shipment import ship_earlier
 from batchmill.nodes.path_proof import PathProof, make_proofs, remove_proofs
 from batchmill.nodes.published_snapshot import publish_snapshot
 from batchmill.parallel_run.cluster_run import ClusterRun
@@ -112,6 +113,7 @@ class Submission:
             proofs=self._proofs,
             credentials=gather_credentials(workspace=names_things(self._settings)),
             home=str(home()) if uses_file else None,
+            earlier=() if self._settings.reuse is None else ship_earlier(description, run.store),
         )
 
     def undo(self) -> None:

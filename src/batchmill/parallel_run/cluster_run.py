@@ -14,7 +14,7 @@ from batchmill.errors import BatchmillError, ObjectMissingError
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.names import Names
 from batchmill.parallel_run.run_folder import RunFolder, on_cluster
-from batchmill.parallel_run.run_store import DEAD_LETTERS, LOGS, Heartbeat, RunStore
+from batchmill.parallel_run.run_store import DEAD_LETTERS, FOLDER, LOGS, Heartbeat, RunStore
 from batchmill.parallel_run.segmented_ledger import LedgerMirror, SegmentedLedger
 from batchmill.settings import RunSettings
 from batchmill.settings.ray_address import ray_address
@@ -60,6 +60,13 @@ def open_ledger(folder: RunFolder) -> Ledger:
     """The ledger of a run for whoever holds the run, and writes."""
     run = cluster_run(folder)
     return Ledger(folder.ledger, write=True) if run is None or not run.begun else run.open_ledger()
+
+
+def bring_plan(folder: RunFolder) -> None:
+    """Have the plan of a run here; that of a run on this machine is."""
+    run = cluster_run(folder)
+    if run is not None and run.begun:
+        run.bring_plan()
 
 
 class ClusterRun:
@@ -121,7 +128,7 @@ class ClusterRun:
     def alive(self) -> bool:
         """Whether a coordinator works at it: its heart beats. Waits for a beat where clocks differ."""
         beat = self.heartbeat()
-        if beat is None or beat.status == "":
+        if beat is None or beat.facts.get("over"):
             return False
         if -SKEW <= time.time() - beat.time <= STALE:
             return True
@@ -211,3 +218,14 @@ class ClusterRun:
             StoreError: the store does not answer.
         """
         self.store.request_cancel()
+
+    def remove(self) -> None:
+        """Remove the run folder in the store; the results stay.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        self.store.files.clear("")
+        if not self.remote:
+            with suppress(OSError):  # there are others
+                Path(self.place, FOLDER).rmdir()

@@ -47,8 +47,13 @@ def earlier_runs(description: Mapping[str, Any]) -> Iterator[str]:
 
 def read_the_same(run: str, description: Mapping[str, Any]) -> bool:
     """Whether a run that was removed had an input in common with this one, as its note says."""
+    return not set(noted_inputs(run, description)).isdisjoint(description["settings"]["inputs"])
+
+
+def noted_inputs(run: str, description: Mapping[str, Any]) -> list[str]:
+    """The inputs of a completed run, as its note says; of one that cannot be read none."""
     try:
-        inputs = json.loads((_notes(description) / run).read_text())
+        inputs: list[str] = json.loads((_notes(description) / run).read_text())
     except (OSError, ValueError):
-        return False
-    return not set(inputs).isdisjoint(description["settings"]["inputs"])
+        return []
+    return inputs

@@ -126,7 +126,7 @@ class Reuse:
             path = _fetched(self._names.place, earlier, description, scratch)
             self._folder.parts.mkdir(exist_ok=True)
             done = output.copy(path, f"{description['output'].rstrip('/')}/{name}", self._part, stretches(found))
-            fsync_folder(self._folder.parts)
+            self._keep(self._part)
         except BaseException:
             self._part.unlink(missing_ok=True)
             raise
@@ -143,6 +143,10 @@ class Reuse:
                 self._ledger.add_done(one)
             self._ledger.put(reuse=told.to_json(), counts=json.dumps(counts.as_dict()))
         return told
+
+    def _keep(self, part: Path) -> None:
+        """Make sure that the part is there before the ledger says so."""
+        fsync_folder(part.parent)
 
     def _write_down(self, told: Reused) -> Reused:
         with self._ledger.transaction():

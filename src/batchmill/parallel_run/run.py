@@ -395,7 +395,7 @@ class Run:
         return self
 
     def remove(self) -> None:
-        """Delete the run folder (not an output that lies elsewhere).
+        """Delete the run folder, also what a run on a cluster keeps beside its output (not an output that lies elsewhere).
 
         Raises:
             RunBusyError: the run is alive.
@@ -404,6 +404,11 @@ class Run:
 
         self._folder.lock()
         try:
+            if (cluster := self._cluster) is not None:
+                if cluster.alive():
+                    raise RunBusyError(f"Run {self.id} is running on a cluster.", cure=f"Cancel it first: batchmill runs cancel {self.id}")
+                with suppress(BatchmillError):  # a store that is gone keeps nothing
+                    cluster.remove()
             shutil.rmtree(self._folder.path)
         finally:
             self._folder.unlock()
