@@ -16,7 +16,7 @@ from batchmill.nodes.earlier_shipment import EARLIER, lay_out
 from batchmill.nodes.error_log import ErrorLogged
 from batchmill.nodes.gpus import COUNT_VARIABLE, gpu_processes
 from batchmill.nodes.log_shipper import LogShipper
-from batchmill.nodes.node_order import NodeOrder, travelling
+from batchmill.nodes.node_order import SILENCE, NodeOrder, travelling
 from batchmill.nodes.node_share import node_share
 from batchmill.nodes.output_holder import OutputHolder
 from batchmill.nodes.path_proof import PathProof, make_proofs, remove_proofs
@@ -152,7 +152,8 @@ class ClusterCoordinator(Coordinator):
             plan=plan_order(self.folder.plan),
             environment=self._environment,
             proofs=self._proofs(),
-            credentials=self.order.credentials,
+            credentials=self.order.credentials.for_nodes(),
+            silence=max(SILENCE, 2 * self.settings.retry_timeout),
         )
         granted = None if self._lease is None else self._lease.take_news()
         return ErrorLogged(RayEngine(order, self._share()[1], granted=granted, first_node=self._first_node()), self.folder.logs)
@@ -167,7 +168,8 @@ class ClusterCoordinator(Coordinator):
     def _proofs(self) -> tuple[PathProof, ...]:
         """What the submitting machine did not see is proved from here."""
         proved = {proof.path for proof in self.order.proofs}
-        places = [*self.input_places(), *([] if "://" in self.order.output else [self.output])]
+        packages = [] if self._environment is None else map(Path, self._environment.paths)
+        places = [*self.input_places(), *([] if "://" in self.order.output else [self.output]), *packages]
         more = make_proofs(path for path in places if path.exists() and str(path) not in proved)
         self._own_proofs += more
         return (*self.order.proofs, *more)

@@ -52,6 +52,11 @@ class Credentials:
     files: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     connections: str = field(default="{}", repr=False)
 
+    def for_nodes(self) -> Credentials:
+        """What of them nodes need, with the connections that this process has made since: the workspace stays with the coordinator."""
+        variables = {name: value for name, value in self.variables.items() if name not in WORKSPACE_VARIABLES}
+        return Credentials(variables, self.files, connections_text())
+
     def take(self, folder: Path) -> None:
         """Give them to this process and its children; files are written into ``folder``, for this user alone.
 

@@ -50,6 +50,15 @@ def test_the_coordinator_also_gets_what_opens_the_workspace(monkeypatch: pytest.
     assert "BATCHMILL_SECRET_KEY" not in gather_credentials().variables
 
 
+def test_nodes_get_what_the_coordinator_was_given_but_for_the_workspace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "of the machine of the coordinator")
+    given = Credentials({"AWS_ACCESS_KEY_ID": "k", "BATCHMILL_SECRET_KEY": "of the workspace"}, {"AWS_CA_BUNDLE": b"c"})
+    connect("w:later", Connection("s3", "", "later", credentials={"access_key_id": SECRET}))
+    there = given.for_nodes()
+    assert (there.variables, there.files) == ({"AWS_ACCESS_KEY_ID": "k"}, {"AWS_CA_BUNDLE": b"c"})
+    assert SECRET in there.connections
+
+
 def test_nothing_secret_is_shown() -> None:
     shown = repr(Credentials({"AWS_SECRET_ACCESS_KEY": SECRET}, {"FILE": SECRET.encode()}, SECRET))
     assert SECRET not in shown
