@@ -13,7 +13,7 @@ from typing import Any
 from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.node_order import NodeOrder, travelling
-from batchmill.nodes.placement import bundle_of
+from batchmill.nodes.placement import Bundle, bundle_of
 from batchmill.nodes.plan_mirror import publish_plan
 from batchmill.nodes.published_snapshot import publish_snapshot
 from batchmill.nodes.ray import Bounds, RayEngine
@@ -138,9 +138,17 @@ def _runs(pid: int) -> bool:
 
 
 @contextmanager
-def stage(kind: str, tmp_path: Path, *items: str, script: str = WAITS, granted: int | None = None, **settings: Any) -> Iterator[Stage]:
+def stage(
+    kind: str,
+    tmp_path: Path,
+    *items: str,
+    script: str = WAITS,
+    granted: int | None = None,
+    bundle: Bundle | None = None,
+    **settings: Any,
+) -> Iterator[Stage]:
     """A stage for the run of ``script`` over items of these names, one in a mini-batch, on nodes with one worker each; not started.
-    For ``ray`` this process is a driver of the cluster."""
+    For ``ray`` this process is a driver of the cluster; ``bundle``: what a node reserves there, a CPU for each worker unless given."""
     marks = tmp_path / "marks"
     marks.mkdir()
     output = tmp_path / "out"
@@ -150,7 +158,11 @@ def stage(kind: str, tmp_path: Path, *items: str, script: str = WAITS, granted: 
     coordinator.prepare()
     coordinator._end_reserve()
     config = coordinator.node_config(coordinator.folder.snapshot)
-    made = _local(config, marks, granted) if kind == LOCAL else _on_ray(config, marks, granted, str(output))
+    made = (
+        _local(config, marks, granted)
+        if kind == LOCAL
+        else _on_ray(config, marks, granted, str(output), bundle or bundle_of(config.workers))
+    )
     try:
         yield made
     finally:
@@ -163,16 +175,15 @@ def _local(config: NodeConfig, marks: Path, granted: int | None) -> Stage:
     return Stage(LocalEngine(config, granted=granted), config, marks, None)
 
 
-def _on_ray(config: NodeConfig, marks: Path, granted: int | None, output: str) -> Stage:
+def _on_ray(config: NodeConfig, marks: Path, granted: int | None, output: str, bundle: Bundle) -> Stage:
     store = RunStore(output, config.run_id, config.retry_timeout)
     snapshot = publish_snapshot(store.files, config.source)
     plan = publish_plan(store.files, config.plan_folder)
     order = NodeOrder(travelling(config, output), output, snapshot, plan)
-    bundle = bundle_of(config.workers)
     return Stage(RayEngine(order, bundle, granted=granted, bounds=QUICK), config, marks, store)
 
 
-def environment_of(pid: int) -> set[str]:
-    """Names of the variables that a process was started with."""
-    raw = Path(f"/proc/{pid}/environ").read_bytes()
-    return {os.fsdecode(entry.partition(b"=")[0]) for entry in raw.split(b"\0") if entry}
+def environment_of(pid: int) -> dict[str, str]:
+    """The variables that a process was started with."""
+    entries = os.fsdecode(Path(f"/proc/{pid}/environ").read_bytes()).split("\0")
+    return dict(entry.partition("=")[::2] for entry in entries if entry)

@@ -63,9 +63,12 @@ class RayCluster:
         """What `ray.init` takes: host and port."""
         return str(self._cluster.address)
 
-    def add_node(self, cpus: float = 2, gpus: float = 0, resources: dict[str, float] | None = None) -> RayNode:
-        """Start a node and wait until the head knows it."""
-        handle = self._cluster.add_node(num_cpus=cpus, num_gpus=gpus, resources=resources or {}, object_store_memory=STORE)
+    def add_node(
+        self, cpus: float = 2, gpus: float = 0, resources: dict[str, float] | None = None, variables: dict[str, str] | None = None
+    ) -> RayNode:
+        """Start a node and wait until the head knows it; ``variables``: environment of its processes."""
+        size = {"num_cpus": cpus, "num_gpus": gpus, "resources": resources or {}, "object_store_memory": STORE}
+        handle = self._cluster.add_node(**size, env_vars=variables)
         pid = handle.all_processes["raylet"][0].process.pid
         node = RayNode(handle.node_id, psutil.Process(pid), handle)
         self.nodes.append(node)
@@ -166,8 +169,11 @@ def ray_cluster(nodes: int = 0, cpus: float = 2) -> Iterator[RayCluster]:
 @contextmanager
 def connected(cluster: RayCluster) -> Iterator[None]:
     """This process is a driver of the cluster meanwhile."""
+    import ray
+
     from batchmill.workspace.ray_cluster import connect
 
+    assert not ray.is_initialized(), "this process belongs to another cluster"
     connect(cluster.address)
     try:
         yield

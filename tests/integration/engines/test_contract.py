@@ -152,5 +152,5 @@ def test_workers_see_the_variables_of_their_machine(kind: str, tmp_path: Path) -
         (pid,) = one.begun("init")
         of_ray = {"OMP_NUM_THREADS", "PYTHONBREAKPOINT", "PYTHONUNBUFFERED", "CUDA_VISIBLE_DEVICES"} - set(os.environ)
         assert of_ray
-        assert not of_ray & environment_of(pid)
+        assert not of_ray & set(environment_of(pid))
         assert kind != RAY or "RAY_AUTH_MODE" in environment_of(pid)

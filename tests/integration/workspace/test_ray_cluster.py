@@ -1,0 +1,52 @@
+"""Addresses at which no cluster is, and the ways to say which one is meant."""
+
+from __future__ import annotations
+
+import http.server
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from batchmill.workspace.ray_cluster import ClusterError, connect, plain_address
+
+
+@pytest.fixture
+def web_server() -> Iterator[str]:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"), [("ray:auto", "auto"), ("ray:head:6379", "head:6379"), ("ray://head:10001", "ray://head:10001")]
+)
+def test_addresses_as_ray_takes_them(said: str, meant: str) -> None:
+    assert plain_address(said) == meant
+
+
+@pytest.mark.parametrize("prefix", ["ray:", "ray://"])
+def test_nothing_listens_there(prefix: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with pytest.raises(ClusterError, match=f"No Ray cluster answers at .*{address}: Connection refused.*Give the address"):
+        connect(prefix + address)
+
+
+@pytest.mark.parametrize("prefix", ["ray:", "ray://"])
+def test_something_else_listens_there(prefix: str, web_server: str) -> None:
+    with pytest.raises(ClusterError, match=f"What answers at .*{web_server} is no Ray cluster"):
+        connect(prefix + web_server)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ClusterError, match=r'Install it: pip install "batchmill\[ray\]"') as caught:
+        connect("auto")
+    assert caught.value.exit_code == 2
