@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from itertools import islice
-from statistics import median
 
 from batchmill.parallel_run.events import Done
 from batchmill.worker.delivery import RECORD
@@ -34,4 +33,4 @@ class Durations:
     @property
     def late(self) -> float | None:
         """Seconds after which a mini-batch is late; None while nothing is known."""
-        return max(FLOOR, TIMES * median(self._seconds)) if self._seconds else None
+        return max(FLOOR, TIMES * sorted(self._seconds)[len(self._seconds) // 2]) if self._seconds else None
