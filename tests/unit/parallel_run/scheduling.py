@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.nodes.restoring import restore
-from batchmill.parallel_run.events import Done, ErrorFacts, Event, Hungry, NodeJoined, NodeLost, Returned, Task, TryFailed
+from batchmill.parallel_run.events import Done, ErrorFacts, Event, Hungry, NodeDraining, NodeJoined, NodeLost, Returned, Task, TryFailed
 from batchmill.parallel_run.job import Job, Limits
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.policy import Policy
@@ -85,7 +85,7 @@ class Nodes:
 class World:
     """A scheduler, a job and a ledger, driven event by event."""
 
-    def __init__(self, items: Sequence[int], policy: Policy) -> None:
+    def __init__(self, items: Sequence[int], policy: Policy, nodes: int = 2) -> None:
         self.items = items
         self.policy = policy
         self._temporary = tempfile.TemporaryDirectory(dir=FAST)
@@ -95,7 +95,7 @@ class World:
         self.ledger = Ledger(self.folder.ledger, write=True)
         self.ledger.begin(id="run")
         self.ledger.claim()
-        self.nodes = Nodes()
+        self.nodes = Nodes(tuple(f"node{number}" for number in range(nodes)))
         self.scheduler = self.new_scheduler()
         self.now = 0.0
         limits: Any = Limits(no_progress=1e9, first_progress=1e9)
@@ -154,6 +154,12 @@ class World:
         self.job._run_late_ones_twice(self.now)
         check_invariants(self.scheduler)
 
+    def join(self, node: str) -> None:
+        self.tell(NodeJoined(node))
+
+    def drain(self, node: str) -> None:
+        self.tell(NodeDraining(node, "preempted"))
+
     def lose(self, node: str) -> list[Held]:
         """The node is gone; returns what it held, for outcomes that come too late."""
         lost = [held for held in self.nodes.held if held.node == node]
@@ -164,12 +170,15 @@ class World:
     def work_off(self, bad: frozenset[tuple[int, int]] = frozenset()) -> None:
         """Run everything to its end; a call fails when it holds a bad item."""
         rounds = 0
-        self.tell(NodeJoined("node0"))
+        for node in self.nodes.names:
+            self.tell(NodeJoined(node))
         while not self.scheduler.finished and self.stopped is None:
             rounds += 1
             assert rounds < 100_000, "the run does not come to an end"
             if not self.nodes.held:
-                self.hungry()
+                for node in self.nodes.names:
+                    if not self.nodes.held:
+                        self.hungry(node)
                 continue
             held = self.nodes.held[0]
             first, count = held.piece or (0, self.items[held.first])

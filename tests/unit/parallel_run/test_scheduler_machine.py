@@ -1,5 +1,5 @@
-"""Random outcomes, deaths, returned leases and lost nodes: after every step each item has at most one fate, and a restored
-scheduler knows what the live one knew."""
+"""Random outcomes, deaths, returned leases, nodes that join, drain and are lost, second runs: after every step each item has at most one
+fate, nothing is lost, no late word counts, and a restored scheduler knows what the live one knew."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from batchmill.parallel_run.policy import Policy
 from tests.unit.parallel_run.scheduling import Held, World, done, failed, fates
 
 index = st.integers(0, 1_000)
+nodes = st.sampled_from(("node0", "node1", "node2"))
 
 
 class Machine(RuleBasedStateMachine):
@@ -22,9 +23,11 @@ class Machine(RuleBasedStateMachine):
         tries=st.integers(1, 3),
         isolate=st.booleans(),
         splittable=st.booleans(),
+        speculative=st.booleans(),
     )
-    def begin(self, items: list[int], tries: int, isolate: bool, splittable: bool) -> None:
-        self.world = World(items, Policy(tries, isolate, splittable, error_threshold=-1))
+    def begin(self, items: list[int], tries: int, isolate: bool, splittable: bool, speculative: bool) -> None:
+        self.world = World(items, Policy(tries, isolate, splittable, error_threshold=-1, speculative=speculative), nodes=3)
+        self.world.job._durations.hear([done(Held("node0", 0, 0, 1), 0, 1, [1])])
         self.late = []
 
     def teardown(self) -> None:
@@ -40,7 +43,7 @@ class Machine(RuleBasedStateMachine):
     def held(self, choice: int) -> Held:
         return self.world.nodes.held[choice % len(self.world.nodes.held)]
 
-    @rule(node=st.sampled_from(("node0", "node1")), want=st.integers(1, 8))
+    @rule(node=nodes, want=st.integers(1, 8))
     def hungry(self, node: str, want: int) -> None:
         self.world.hungry(node, want)
 
@@ -54,6 +57,12 @@ class Machine(RuleBasedStateMachine):
         self.world.succeed(held, first, many, items - 1 if short and many == 1 else None)
 
     @precondition(lambda self: self.world.nodes.held)
+    @rule(choice=index)
+    def succeed_with_all(self, choice: int) -> None:
+        held = self.held(choice)
+        self.world.succeed(held, held.first, held.count)
+
+    @precondition(lambda self: self.world.nodes.held)
     @rule(choice=index, skip=index, knows=st.booleans(), memory=st.booleans())
     def fail(self, choice: int, skip: int, knows: bool, memory: bool) -> None:
         held = self.held(choice)
@@ -64,10 +73,32 @@ class Machine(RuleBasedStateMachine):
     def give_back(self, choice: int) -> None:
         self.world.give_back(self.held(choice))
 
-    @rule(node=st.sampled_from(("node0", "node1")))
+    @rule(node=nodes)
     def lose(self, node: str) -> None:
         self.late += self.world.lose(node)
         self.late = self.late[-5:]
+
+    @rule(node=nodes, want=st.integers(1, 8))
+    def lose_and_replace(self, node: str, want: int) -> None:
+        self.lose(node)
+        self.world.join(node)
+        self.world.hungry(node, want)
+
+    @rule(node=nodes)
+    def join(self, node: str) -> None:
+        self.world.join(node)
+
+    @rule(node=nodes)
+    def drain(self, node: str) -> None:
+        self.world.drain(node)
+
+    @rule(seconds=st.sampled_from((1.0, 10.0)), all_ask=st.booleans())
+    def wait(self, seconds: float, all_ask: bool) -> None:
+        for node in self.world.nodes.names if all_ask else ():
+            self.world.hungry(node, 20)
+            self.world.hungry(node, 2)
+        self.world.wait(seconds)
+        self.late += self.world.nodes.revoked[-5:]
 
     @precondition(lambda self: self.late)
     @rule(choice=index, well=st.booleans())
