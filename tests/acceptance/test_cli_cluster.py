@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -299,14 +300,26 @@ def test_results_are_reused(scored: Project, words: Words) -> None:
 
 
 @pytest.mark.slow
-def test_a_cluster_that_died_and_one_that_was_started_anew(scored: Project, start: Start, gate: Path) -> None:
+def test_a_run_outlives_its_cluster(scored: Project, start: Start, gate: Path) -> None:
+    words = ["run", "score.py", "--input", "in", "--mini-batch-size", "3", "--output", "out", *at(gate)]
     with ray_cluster(nodes=1, cpus=1) as lost:
-        process = start(
-            "run", "score.py", "--input", "in", "--mini-batch-size", "3", "--output", "out", "--compute", f"ray:{lost.address}", *at(gate)
-        )
+        process = start(*words, "--compute", f"ray:{lost.address}")
         until_half_done(scored, process)
         run = shown(scored)["id"]
     _, told = process.communicate(timeout=100)
     assert process.returncode == 130, told
     assert f"batchmill resume {run}" in told
     assert shown(scored)["status"] == "Interrupted"
+    gate.touch()
+    with ray_cluster(nodes=1, cpus=1) as another:
+        resumed = scored.batchmill("resume", run, "--compute", f"ray:{another.address}")
+        assert resumed.returncode == 0, resumed.stderr
+    assert "done before" in resumed.stderr
+    assert scored.read("out/parallel_run_step.txt") == REFERENCE
+    assert "is not one on a Ray cluster" in local(scored).stderr
+
+
+def local(scored: Project) -> subprocess.CompletedProcess[str]:
+    """A run on this machine that somebody would move to a cluster."""
+    assert scored.batchmill("run", "score.py", "--input", "in").returncode == 0
+    return scored.batchmill("resume", "last", "--compute", "ray:127.0.0.1:1")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
@@ -17,13 +17,25 @@ def register(app: typer.Typer, runs: typer.Typer) -> None:
     app.command("resume")(resume)
 
 
-def resume(run: RunArgument, quiet: Quiet = False, as_json: Json = False) -> int:
+def resume(
+    run: RunArgument,
+    compute: Annotated[
+        Optional[str],  # noqa: UP045 -- Typer reads it at run time
+        typer.Option(metavar="ray:ADDRESS", help="Of a run on a Ray cluster that is gone: the cluster on which it goes on."),
+    ] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
     """Go on with a run from its last commit; a run that is alive is followed to its end."""
     from batchmill.cli.found_run import WorkspaceRun, find_any
 
     folder = find_any(run)
     if isinstance(folder, WorkspaceRun):
         return _resume_in_workspace(folder, quiet=quiet, as_json=as_json)
+    if compute is not None:
+        from batchmill.parallel_run.cluster_run import move
+
+        move(folder, compute)
     from batchmill.cli.foreground import carry_out, follow, print_record
     from batchmill.cli.terminal import tell
     from batchmill.errors import RunBusyError

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from batchmill.errors import BatchmillError, ObjectMissingError
+from batchmill.errors import BatchmillError, ObjectMissingError, UsageError
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.names import Names
 from batchmill.parallel_run.run_folder import RunFolder, on_cluster
@@ -60,6 +60,24 @@ def open_ledger(folder: RunFolder) -> Ledger:
     """The ledger of a run for whoever holds the run, and writes."""
     run = cluster_run(folder)
     return Ledger(folder.ledger, write=True) if run is None or not run.begun else run.open_ledger()
+
+
+def move(folder: RunFolder, compute: str) -> None:
+    """Let a run go on on another cluster, ``ray:ADDRESS``.
+
+    Raises:
+        UsageError: that is no cluster, the run is not one of a cluster, or it is alive.
+    """
+    run, address = cluster_run(folder), ray_address(compute)
+    if run is None or address is None:
+        what = f"Run {folder.id} is not one on a Ray cluster" if run is None else f"'{compute}' is no Ray cluster"
+        raise UsageError(f"{what}.", cure="Give --compute ray:ADDRESS to the resume of a run that was begun so.")
+    if address == run.address:
+        return
+    if folder.alive() or (run.begun and run.alive()):
+        raise UsageError(f"Run {folder.id} is running on the cluster at {run.address}.", cure=f"Follow it: batchmill resume {folder.id}")
+    description = {**run.description, "cluster": {**run.description["cluster"], "address": address}}
+    atomic_write(folder.settings, json.dumps(description, indent=1))
 
 
 def bring_plan(folder: RunFolder) -> None:
