@@ -44,6 +44,9 @@ FIRST_WANT, WANT_SECONDS = 320, 2.0
 ROW = 50
 """Bytes of output of one mini-batch."""
 
+REPLACED_AFTER = 30.0
+"""Seconds from the death of a node until another one joins."""
+
 SPREAD = 0.2
 """Standard deviation of the durations, of their logarithm."""
 
@@ -60,7 +63,7 @@ class Shape:
     mini_batches: int = 100_000_000
     seconds: float = 0.5
     lost_every: float = 60.0
-    """Seconds after which another node dies; 30 seconds later a new one joins."""
+    """Seconds after which another node dies, and later a new one joins."""
     failures: float = 2e-6
     """Share of the mini-batches of which a try fails."""
     stragglers: int = 3
@@ -145,6 +148,7 @@ class SimulatedCluster:
         self._nodes = {name: SimulatedNode(name) for name in (f"node{number}" for number in range(shape.nodes))}
         self._next_node = shape.nodes
         self._lost_at = shape.lost_every
+        self._joins: list[float] = []
         self._stragglers = shape.stragglers
         self._agenda: defaultdict[int, list[tuple[str, Callable[[SimulatedNode], Iterable[Event]]]]] = defaultdict(list)
         self._tick = 0
@@ -224,9 +228,12 @@ class SimulatedCluster:
         for name, act in self._agenda.pop(self._tick, ()):
             if (node := self._nodes.get(name)) is not None:
                 news.setdefault(name, []).extend(act(node))
-        if self.now >= self._lost_at:
+        if self._joins and self._joins[0] <= self.now:
+            del self._joins[0]
+            news["joined"] = self._join()
+        if self.now >= self._lost_at and len(self._nodes) > 1:
             self._lost_at += self.shape.lost_every
-            news["cluster"] = self._lose_one()
+            news["lost"] = self._lose_one()
         for events in news.values():
             if events:
                 messages.append(pickle.dumps(events, pickle.HIGHEST_PROTOCOL))
@@ -243,7 +250,7 @@ class SimulatedCluster:
     def _lose_one(self) -> list[Event]:
         lost = list(self._nodes)[int(self._random.integers(len(self._nodes)))]
         del self._nodes[lost]
-        self._agenda[self._tick + int(30 / TICK)].append((next(iter(self._nodes)), lambda _: self._join()))
+        self._joins.append(self.now + REPLACED_AFTER)
         return [NodeLost(lost, "simulated")]
 
     def _join(self) -> list[Event]:
