@@ -32,11 +32,13 @@ from batchmill.parallel_run.job import NO_RESULT, Ending, Job
 from batchmill.parallel_run.job_logs import write_job_logs
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.merge import merge
+from batchmill.parallel_run.policy import Policy
 from batchmill.parallel_run.progress import Progress
 from batchmill.parallel_run.run_folder import RunFolder
-from batchmill.parallel_run.scheduler import DONE, FRESH, Policy, Scheduler
+from batchmill.parallel_run.scheduler import Scheduler
 from batchmill.parallel_run.settlement import MERGED, Settlement, Targets, forget, noted
 from batchmill.parallel_run.snapshot import check_script, take_snapshot
+from batchmill.parallel_run.states import DONE, FRESH
 from batchmill.records import DeadLetter, RunStatus
 from batchmill.storage.files import fsync_folder
 from batchmill.worker.plan_file import PlanFile

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 
 from batchmill.parallel_run.events import ErrorFacts
+from batchmill.parallel_run.instructions import Instruction
 from batchmill.parallel_run.ledger import Ledger
-from batchmill.parallel_run.scheduler import COORDINATOR_DIED, Instruction, Scheduler
+from batchmill.parallel_run.scheduler import COORDINATOR_DIED, Scheduler
 from batchmill.worker.slots import in_flight
 
 DEATHS_BEFORE_SUSPICION = 3
