@@ -93,7 +93,7 @@ class LedgerSequence:
                 if packs is None and (at_once >= PACKS_FROM or number == 0):
                     packs = {int(entry.name[-25:-13]): entry.name for entry in self._store.list(PACKS)}
                 if packs and (name := packs.pop(number + 1, None)) is not None:
-                    for segment in decode_all(self._store.read(name), f"{self._store.place}/{name}"):
+                    for segment in self._unpack(name, number):
                         yield segment
                         number = segment.number
                     continue
@@ -104,6 +104,15 @@ class LedgerSequence:
                     yield found
                     number = found.number
                 at_once = min(2 * at_once, READ_AT_ONCE)
+
+    def _unpack(self, name: str, number: int) -> Iterator[LedgerSegment]:
+        """What a pack repeats of the segments after a number; one that cannot be read is done without."""
+        with suppress(StoreError):
+            for segment in decode_all(self._store.read(name), name):
+                number += 1
+                if segment.number != number:
+                    return
+                yield segment
 
     def close(self) -> None:
         """Pack what is worth it, and wait for packs under way."""

@@ -26,6 +26,7 @@ REPLICA = "CREATE TABLE IF NOT EXISTS replica (id INTEGER PRIMARY KEY CHECK (id 
 WRITES_AT_ONCE = 5_000
 PAGE = 16384
 """Bytes of a page of the index: a row holds the records of many mini-batches, and would leave much of a small page empty."""
+CLAIMS = 50
 PATIENCE = 5.0
 """Seconds that one waits for another one who refreshes the same mirror."""
 
@@ -109,10 +110,23 @@ class SegmentedLedger(LedgerReplica):
             raise
 
     def claim(self, *, running: bool = True) -> int:
-        """See `Ledger.claim`. A store in which two could claim at once is found out here."""
-        epoch = super().claim(running=running)
+        """See `Ledger.claim`. What an older incarnation still had under way may come first; a newer one may not.
+
+        Raises:
+            LedgerFencedError: another one has claimed the run at the same time.
+            StoreError: the store does not answer, or is one in which two could claim at once.
+        """
+        for left in reversed(range(CLAIMS)):
+            before = self.epoch
+            try:
+                super().claim(running=running)
+                break
+            except LedgerFencedError:
+                self.follow()
+                if self.epoch != before or not left:
+                    raise
         self._sequence.prove_conditions(self.position[0])
-        return epoch
+        return self.epoch
 
     @contextmanager
     def _immediate(self) -> Iterator[None]:

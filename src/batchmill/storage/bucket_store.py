@@ -21,6 +21,8 @@ from batchmill.storage.upload import PART, SENDERS, OutputFolder, part_size
 LARGE = 1 << 20
 """Bytes from which on a slow line is given time to send them."""
 DELETED_AT_ONCE = 1000
+SENT_AT_ONCE = 512 << 20
+"""Bytes of a very large object that are on their way."""
 T = TypeVar("T")
 
 
@@ -132,7 +134,7 @@ class BucketStore:
         from obstore import open_writer
 
         key, part = self._key(name), part_size(size or 0)
-        options: Any = {"buffer_size": part, "max_concurrency": SENDERS if part == PART else 1}
+        options: Any = {"buffer_size": part, "max_concurrency": max(1, min(SENDERS, SENT_AT_ONCE // part))}
         upload = self._guarded("write", name, lambda: open_writer(self._store(upload=True), key, **options))
         yield _Upload(self, name, upload)
         self._guarded("write", name, upload.close)

@@ -298,6 +298,18 @@ def test_of_two_who_claim_the_same_epoch_one_gets_it(store: Faulty, tmp_path: Pa
             two.claim()
 
 
+def test_what_an_older_incarnation_had_under_way_does_not_keep_a_new_one_from_claiming(
+    store: Faulty, ledger: SegmentedLedger, tmp_path: Path
+) -> None:
+    with closing(SegmentedLedger(tmp_path / "other.sqlite", store)) as other:
+        fail(ledger, 1)
+        fail(ledger, 2)
+        assert other.claim() == 2
+        assert other.failed() == [(1, 1), (2, 1)]
+        with pytest.raises(LedgerFencedError):
+            fail(ledger, 3)
+
+
 def test_a_store_that_ignores_conditions_is_found_out(tmp_path: Path) -> None:
     class Ignorant(FolderStore):
         def create(self, name: str, data: bytes) -> bool:
@@ -411,12 +423,15 @@ def test_a_long_ledger_is_read_in_packs_and_a_mirror_that_is_up_to_date_asks_onc
     assert counting.asked == 1
 
 
-def test_packs_that_are_missing_or_late_are_done_without(store: Faulty, ledger: SegmentedLedger, tmp_path: Path) -> None:
+def test_packs_that_are_missing_or_damaged_are_done_without(store: Faulty, ledger: SegmentedLedger, tmp_path: Path) -> None:
     for number in range(40):
         fail(ledger, number)
     ledger.close()
-    for entry in list(store.list("packs"))[1::2]:
-        store.delete(entry.name)
+    packs = [entry.name for entry in store.list("packs")]
+    store.delete(packs[1])
+    store.put(packs[2], store.read(packs[2])[:-1])
+    store.put(packs[3], store.read(packs[4]))
+    store.put(packs[4], b"")
     with closing(SegmentedLedger(tmp_path / "new.sqlite", store)) as found:
         assert len(found.failed()) == 40
 
