@@ -10,7 +10,7 @@ from typing import Any
 from batchmill.nodes.gpus import COUNT_VARIABLE, gpu_count
 from batchmill.nodes.process import NAMES
 from batchmill.nodes.stragglers import incarnation
-from batchmill.parallel_run.events import NodeConfig
+from batchmill.parallel_run.events import OUTPUT_HERE, NodeConfig
 
 NOT_FOR_WORKERS = ("PYTHONDONTWRITEBYTECODE", "CUDA_VISIBLE_DEVICES", "BATCHMILL_SECRET_KEY", "BATCHMILL_STEP_QUESTIONS")
 """Variables that the workers do not inherit; what they ask of the workspace is answered by the coordinator, so they need no key, and
@@ -28,7 +28,7 @@ def worker_environment(config: NodeConfig) -> dict[str, str]:
         AZUREML_NODE_COUNT=str(config.node_count),
         AZ_BATCHAI_JOB_TEMP=str(config.run_folder / "work"),
     )
-    environment.update(config.environment)
+    environment.update({name: value.replace(OUTPUT_HERE, str(config.output_dir)) for name, value in config.environment.items()})
     environment = {name: value for name, value in environment.items() if name not in config.hidden}
     if config.gpu_ids is not None:
         environment[COUNT_VARIABLE] = str(len(config.gpu_ids))
@@ -52,7 +52,7 @@ def first_message(
         "script": str(config.script),
         "source": str(config.source),
         "names": NAMES,
-        "arguments": list(config.arguments),
+        "arguments": [word.replace(OUTPUT_HERE, str(config.output_dir)) for word in config.arguments],
         "output_action": config.output_action,
         "with_header": config.with_header,
         "output_dir": str(config.output_dir),

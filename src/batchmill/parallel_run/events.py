@@ -196,6 +196,10 @@ Event = (
 )
 
 
+OUTPUT_HERE = "{batchmill:output}"
+"""In arguments and variables of a run: the folder that its scripts write to, which each node of a cluster has for itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """Everything a node needs to start workers; plain data, so that it travels."""

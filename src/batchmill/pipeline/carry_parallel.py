@@ -13,7 +13,7 @@ from typing import Any
 
 from batchmill.errors import BatchmillError, RegistryError
 from batchmill.parallel_run.run import Run, create_run, start_coordinator
-from batchmill.parallel_run.run_folder import RunFolder, runs_folder
+from batchmill.parallel_run.run_folder import RunFolder, on_cluster, runs_folder
 from batchmill.pipeline.parallel_run_report import copy_logs, log_counts
 from batchmill.pipeline.parallel_run_settings import LOCAL, output_of, settings_of
 from batchmill.pipeline.step_identity import beside_of
@@ -32,7 +32,8 @@ MOVING = (RunStatus.QUEUED, RunStatus.RUNNING)
 
 
 def carry_parallel(work: StepWork) -> StepOutcome:
-    """Run a `PARALLEL_RUN` step to its end; the coordinator of its run dies with this process.
+    """Run a `PARALLEL_RUN` step to its end; the coordinator of its run dies with this process. On a cluster the run goes on then, and who
+    takes the step up finds it there.
 
     Raises:
         BatchmillError: a setting, the script or an input cannot be used; nothing was started.
@@ -117,6 +118,9 @@ def _followed(work: StepWork, folder: RunFolder) -> RunStatus:
         if folder.cancel_request.exists():
             give_up = give_up or time.monotonic() + CANCEL_SECONDS
             if time.monotonic() > give_up:
+                if on_cluster(folder):
+                    with suppress(BatchmillError):
+                        run.cancel()  # nobody here follows it any more
                 return RunStatus.INTERRUPTED  # what is left of it ends when the pipe to it is closed
         time.sleep(POLL)
 

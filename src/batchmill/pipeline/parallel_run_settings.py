@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from batchmill.errors import SettingError
+from batchmill.parallel_run.events import OUTPUT_HERE
 from batchmill.pipeline.parallel_run_rules import checked_size
 from batchmill.pipeline.special_arguments import OF_THE_PIPELINE, SPECIAL, checked_value
 from batchmill.pipeline.step_text import step_variables, text_of, value_of
@@ -16,7 +18,7 @@ from batchmill.workspace.exceptions import UserErrorException
 if TYPE_CHECKING:
     from batchmill.settings import RunSettings
 
-LOCAL = "local"
+LOCAL, JOB_TEMP = "local", "AZ_BATCHAI_JOB_TEMP"
 OUTPUT = "output"
 """Of the settings of a node: the name of the output port that the rows go to."""
 
@@ -45,6 +47,8 @@ def settings_of(work: StepWork) -> RunSettings:
     """
     from batchmill.settings import RunSettings
 
+    cluster = is_on_cluster(work)
+    work = _on_cluster(work) if cluster else work
     node, folder = work.node, work.folder / "snapshot"
     values: dict[str, Any] = {
         "script": str(folder / (node.script or "")),
@@ -59,12 +63,48 @@ def settings_of(work: StepWork) -> RunSettings:
         **_inputs(work),
         **_given(work),
     }
+    if cluster:
+        values["environment_variables"].pop(JOB_TEMP)  # its nodes have folders of their own
     output = output_of(work)
     if output is not None:
-        values["output"] = output.path
+        values["output"] = output.place if output.path == OUTPUT_HERE else output.path
     if node.reuse == "mini_batch":
         values["reuse"] = "mini-batch"
     return RunSettings.parse({name: value for name, value in values.items() if value is not None})
+
+
+def _on_cluster(work: StepWork) -> StepWork:
+    """The work as the nodes of a cluster see it: the rows go to a remote datastore without a stop here.
+
+    Raises:
+        UserErrorException: there are several outputs, of which one would be a folder of this machine.
+    """
+    rows, outputs = output_of(work), dict(work.outputs)
+    for name, one in work.outputs.items():
+        if not _is_remote(work, one):
+            continue
+        if one is not rows:
+            raise UserErrorException(
+                f"Output {name} of step {work.node.name} lies in datastore {one.port.datastore}, which the nodes of compute target "
+                f"{work.node.compute} cannot be given as a folder. Only the first output can be."
+            )
+        outputs[name] = replace(one, path=OUTPUT_HERE)
+    return replace(work, outputs=outputs)
+
+
+def is_on_cluster(work: StepWork) -> bool:
+    """Whether the compute target of the step is on a Ray cluster."""
+    from batchmill.workspace.compute_provider import cluster_of
+
+    return work.node.compute not in (None, LOCAL) and cluster_of(work.workspace, str(work.node.compute)) is not None
+
+
+def _is_remote(work: StepWork, one: BoundOutput) -> bool:
+    from batchmill.workspace.datastore import Datastore
+    from batchmill.workspace.storage_datastore import StorageDatastore
+
+    datastore = Datastore.get(work.workspace, one.port.datastore)
+    return isinstance(datastore, StorageDatastore) and bool(datastore.place().remote)
 
 
 def pipeline_options(work: StepWork) -> dict[str, Any]:

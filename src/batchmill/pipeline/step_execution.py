@@ -174,7 +174,7 @@ class StepExecution:
     def _slot(self) -> Iterator[bool]:
         """A place to work at; parallel runs take the nodes of a compute target themselves."""
         slots, compute = self._run.slots, self._node.compute
-        if compute is None or compute in LOCAL:
+        if compute is None or compute in LOCAL or self._stays_here(compute):
             with slots.here(self._canceled) as mine:
                 yield mine
         elif self._node.kind == PARALLEL_RUN:
@@ -182,6 +182,15 @@ class StepExecution:
         else:
             with slots.on(compute, self._node_count(), self._canceled, self._wait_for) as mine:
                 yield mine
+
+    def _stays_here(self, compute: str) -> bool:
+        """Whether a script step names a compute target on a cluster: those carry out parallel runs only."""
+        from batchmill.workspace.compute_provider import cluster_of
+
+        if self._node.kind == PARALLEL_RUN or cluster_of(self._run.workspace, compute) is None:
+            return False
+        self._say(f"runs on this machine: compute target {compute} is a Ray cluster, which takes parallel runs only")
+        return True
 
     def _node_count(self) -> int:
         wanted = self._node.node_count
