@@ -6,74 +6,62 @@ out leases of consecutive mini-batches. Outcomes are accepted only for a lease t
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
-from batchmill.parallel_run.backlog import Backlog
+from batchmill.parallel_run.allotment import Allotment
 from batchmill.parallel_run.bisection import Bisections, Piece, Trouble, halves, open_pieces
-from batchmill.parallel_run.events import Done, ErrorFacts, Returned, Task, TryFailed
+from batchmill.parallel_run.events import Done, ErrorFacts, Returned, TryFailed
 from batchmill.parallel_run.instructions import (
     Accept,
     BeginSplit,
     EndSplit,
     FailPiece,
     FailWhole,
-    Grant,
     Instruction,
     RecordTry,
     Revoke,
     Stop,
 )
-from batchmill.parallel_run.leases import Lease, LeaseBook
 from batchmill.parallel_run.merged_outcomes import cut
 from batchmill.parallel_run.policy import Policy
-from batchmill.parallel_run.quarantine import NODE_DIED, Quarantine
-from batchmill.parallel_run.second_runs import SecondRuns, deal
+from batchmill.parallel_run.quarantine import NODE_DIED
 from batchmill.parallel_run.states import DONE, FAILED, FRESH, SPLIT, WAITING
-from batchmill.records import Counts, ItemCounts, MiniBatchCounts
-
-__all__ = ["COORDINATOR_DIED", "DONE", "FAILED", "FRESH", "Instruction", "Policy", "Scheduler"]
+from batchmill.parallel_run.tally import Tally
 
 COORDINATOR_DIED = "CoordinatorDied"
 """The error class of a mini-batch that takes coordinators down: it is not bisected, each part would take another one."""
 
 
-class Scheduler:
+class Scheduler(Tally):
     """Decides what runs next and what every outcome means.
 
     Args:
         total: number of mini-batches.
         policy: the failure settings.
         items_of: items of a mini-batch where the plan knows them (files), else None.
-
-    Attributes:
-        now: the time as the caller counts it, in seconds; leases remember it, for `second_runs`.
     """
 
     def __init__(self, total: int, policy: Policy, items_of: Callable[[int], int | None]) -> None:
-        self.total = total
+        super().__init__(total)
         self.policy = policy
-        self.now = 0.0
         self._items_of = items_of
         self.state = bytearray(total)
-        self._backlog = Backlog(self.state)
-        self._leases = LeaseBook(self.state)
         self._trouble: dict[int, Trouble] = {}
-        self._hungry: dict[str, int] = {}
-        self._nodes: set[str] = set()
-        self._leaving: set[str] = set()
-        self._suspects: deque[int] = deque()
-        self._suspected: set[int] = set()
-        self._quarantine = Quarantine()
-        self._second = SecondRuns()
+        self._allotment = Allotment(self.state, self._trouble)
+        self._leases = self._allotment.leases
+        self._quarantine = self._allotment.quarantine
+        self._second = self._allotment.second
         self._bisections = Bisections()
         self._stopped = False
-        self.items_read = 0
-        self.items_ok = 0
-        self.items_failed = 0
-        self.succeeded = 0
-        self.failed = 0
-        self.retried = 0
+
+    @property
+    def now(self) -> float:
+        """The time as the caller counts it, in seconds; leases remember it, for `second_runs`."""
+        return self._allotment.now
+
+    @now.setter
+    def now(self, now: float) -> None:
+        self._allotment.now = now
 
     # --- restoring from a ledger ------------------------------------------------------------------------------------------------
 
@@ -83,9 +71,7 @@ class Scheduler:
 
     def restore_failed(self, mini_batch: int, items: int) -> None:
         self.state[mini_batch] = FAILED
-        self.items_read += items
-        self.items_failed += items
-        self.failed += 1
+        self._count_failed(items)
 
     def restore_split(
         self,
@@ -108,9 +94,7 @@ class Scheduler:
         trouble = self._trouble.setdefault(mini_batch, Trouble(tries=self.policy.run_max_try))
         trouble.items, trouble.ok, trouble.alone = items, ok, memory
         trouble.failed = sum(count for _, count in settled) - ok
-        self.items_ok += ok
-        self.items_failed += trouble.failed
-        self.items_read += ok + trouble.failed
+        self._count_items(ok + trouble.failed, ok)
         self.state[mini_batch] = SPLIT
         tries = tries or {}
         for piece in open_pieces(items, settled, tries):
@@ -124,16 +108,14 @@ class Scheduler:
             self.retried += retried
         elif self.state[mini_batch] == FRESH:
             self._trouble[mini_batch] = Trouble(tries=tries, alone=memory)
-            self._wait(mini_batch)
+            self._allotment.wait(mini_batch)
 
     def suspect(self, mini_batches: list[int]) -> None:
         """Run these alone and one at a time, before anything else (three coordinators died on them)."""
         for mini_batch in mini_batches:
             if self.is_open(mini_batch):
-                self._backlog.drop(mini_batch)
-                self._suspected.add(mini_batch)
                 self._trouble.setdefault(mini_batch, Trouble())
-                self._wait(mini_batch)
+                self._allotment.suspect(mini_batch)
 
     def is_open(self, mini_batch: int) -> bool:
         """True while a mini-batch has no fate and is not being bisected."""
@@ -141,8 +123,7 @@ class Scheduler:
 
     def charge(self, mini_batch: int, error: ErrorFacts, now: float) -> list[Instruction]:
         """A coordinator died while this suspect ran alone: that was a try of it."""
-        self._suspects.remove(mini_batch)
-        task = self._lease("", mini_batch, 1, None, alone=True)
+        task = self._allotment.charge(mini_batch)
         items = self._items_of(mini_batch)
         return self.try_failed(TryFailed("", "", task.token, mini_batch, None, items, None, "RUN_EXCEPTION", error, now, 0.0, 0.0))
 
@@ -150,33 +131,21 @@ class Scheduler:
 
     def node_ready(self, node: str) -> list[Instruction]:
         """The node works for the run from now on, or again."""
-        self._nodes.add(node)
-        self._leaving.discard(node)
+        self._allotment.join(node)
         return []
 
     def hungry(self, node: str, want: int) -> list[Instruction]:
         """The node could use ``want`` mini-batches more; one that is leaving or lost gets none."""
-        if node in self._leaving:
-            return []
-        self._nodes.add(node)
-        self._hungry[node] = want
-        return self.grants()
+        return self.grants() if self._allotment.ask(node, want) else []
 
     def node_draining(self, node: str) -> list[Instruction]:
         """The node gets nothing more; it ends what it has begun and gives the rest back."""
-        self._leaving.add(node)
-        self._nodes.discard(node)
-        self._hungry.pop(node, None)
-        self._quarantine.aside.discard(node)
+        self._allotment.leave(node)
         return self.grants()
 
     def node_lost(self, node: str, reason: str = "", time: float = 0.0) -> list[Instruction]:
         """Everything the node held may run elsewhere; what it says later is refused. ``time`` (Unix) is recorded where this was a try."""
-        counts = node not in self._leaving  # that a node is taken away is nobody's fault
-        self._leaving.add(node)
-        self._nodes.discard(node)
-        self._hungry.pop(node, None)
-        self._quarantine.aside.discard(node)
+        counts = self._allotment.leave(node)  # that a draining node is taken away is nobody's fault
         told: list[Instruction] = []
         for lease in self._leases.of(node):
             key = lease.first, lease.piece
@@ -186,34 +155,9 @@ class Scheduler:
                     TryFailed(node, "", lease.token, lease.first, lease.piece, None, None, "RUN_EXCEPTION", error, time, 0.0, 0.0)
                 )
             else:
-                self._give_up_lease(lease, counts)
+                self._allotment.give_up(lease, counts=counts)
         self._quarantine.forget(lambda mini_batch: self.state[mini_batch] in (DONE, FAILED))
         return [*told, *self.grants()]
-
-    def _give_up_lease(self, lease: Lease, counts: bool) -> None:
-        if lease.piece is not None:
-            self._leases.close(lease)
-            if counts:
-                self._quarantine.lost((lease.first, lease.piece))
-            self._queue(lease.first, lease.piece)
-            return
-        runs = [run for held in self._leases.held(lease) for run in self._not_held_twice(lease.token, *held)]
-        self._leases.close(lease)
-        for first, count in runs:
-            quarantined = [k for k in range(first, first + count) if self._quarantine.lost((k, None))] if counts else []
-            for mini_batch in quarantined:
-                self._give_back(first, mini_batch - first)
-                self._trouble.setdefault(mini_batch, Trouble())
-                self._wait(mini_batch)
-                first, count = mini_batch + 1, first + count - mini_batch - 1
-            self._give_back(first, count)
-
-    def _give_back(self, first: int, count: int) -> None:
-        """Nobody holds these any more."""
-        if count == 1 and first in self._trouble:
-            self._wait(first)
-        elif count:
-            self._backlog.give_back(first, count)
 
     # --- outcomes ---------------------------------------------------------------------------------------------------------------
 
@@ -235,7 +179,7 @@ class Scheduler:
             if trouble is not None:
                 attempt = trouble.tries + 1
                 self.retried += trouble.tries > 0
-                self._ended(event.first)
+                self._allotment.ended(event.first)
         self._count_done(event.count, event.items, event.ok, event.short)
         return [Accept(event, attempt), *told, *self._verdict()]
 
@@ -255,9 +199,7 @@ class Scheduler:
         self._quarantine.release((event.first, event.piece))
         trouble.ok += event.ok
         trouble.failed += event.items - event.ok
-        self.items_read += event.items
-        self.items_ok += event.ok
-        self.items_failed += event.items - event.ok
+        self._count_items(event.items, event.ok)
         return [Accept(event, tries + 1), *self._end_split(event.first, trouble)]
 
     def try_failed(self, event: TryFailed) -> list[Instruction]:
@@ -276,7 +218,7 @@ class Scheduler:
             trouble.items = event.items
         told: list[Instruction] = [*gone, RecordTry(event, trouble.tries)]
         if trouble.tries < self.policy.run_max_try:
-            self._wait(event.mini_batch)
+            self._allotment.wait(event.mini_batch)
             return [*told, *self.grants()]
         items = trouble.items if trouble.items is not None else self._items_of(event.mini_batch)
         if self._may_split(event, items):
@@ -284,7 +226,7 @@ class Scheduler:
             trouble.items = items
             told.append(BeginSplit(event.mini_batch, items))
             self.state[event.mini_batch] = SPLIT
-            self._ended(event.mini_batch)
+            self._allotment.ended(event.mini_batch)
             for half in halves((0, items)):
                 self._open_piece(event.mini_batch, trouble, half)
             return [*told, *self.grants()]
@@ -305,12 +247,10 @@ class Scheduler:
     def _fail_whole(self, event: TryFailed, trouble: Trouble, items: int | None) -> FailWhole:
         lost = items if items is not None else 1
         self.state[event.mini_batch] = FAILED
-        self.items_read += lost
-        self.items_failed += lost
-        self.failed += 1
+        self._count_failed(lost)
         self.retried += trouble.tries > 1
         del self._trouble[event.mini_batch]
-        self._ended(event.mini_batch)
+        self._allotment.ended(event.mini_batch)
         return FailWhole(event, lost, trouble.tries)
 
     def _piece_failed(self, event: TryFailed, trouble: Trouble) -> list[Instruction]:
@@ -329,8 +269,7 @@ class Scheduler:
                 self._open_piece(event.mini_batch, trouble, half)
             return told
         trouble.failed += 1
-        self.items_read += 1
-        self.items_failed += 1
+        self._count_items(1, 0)
         return [*told, FailPiece(event, piece, tries), *self._end_split(event.mini_batch, trouble)]
 
     def returned(self, event: Returned) -> list[Instruction]:
@@ -339,126 +278,31 @@ class Scheduler:
         if event.piece is not None:
             if (lease := self._leases.holder(event.token, event.first, event.count, event.piece)) is not None:
                 self._leases.close(lease)
-                self._queue(event.first, event.piece)
+                self._allotment.queue(event.first, event.piece)
             return self.grants()
         for held in self._leases.still_held(event.token, event.first, event.count):
             lease = self._leases[event.token]
-            free = self._not_held_twice(event.token, *held)
+            free = self._allotment.not_held_twice(event.token, *held)
             told += self._leases.leave(lease, *held)
             for run in free:
-                self._give_back(*run)
+                self._allotment.give_back(*run)
         return [*told, *self.grants()]
-
-    def _not_held_twice(self, token: int, first: int, count: int) -> list[tuple[int, int]]:
-        """Those of these that only the lease of ``token`` holds, as runs; the others are left to the other lease."""
-        runs = []
-        for mini_batch in self._second.among(first, count) if self._second else ():
-            self._second.end(mini_batch, token)
-            runs.append((first, mini_batch - first))
-            first, count = mini_batch + 1, first + count - mini_batch - 1
-        return [run for run in (*runs, (first, count)) if run[1]]
 
     # --- handing out ------------------------------------------------------------------------------------------------------------
 
     def grants(self) -> list[Instruction]:
         """Leases for every node that wants some, as far as there is something to hand out."""
-        if not self._hungry or self._stopped:
-            return []
-        if self._suspected:
-            return self._suspect_grant()
-        told = self._quarantine_grants() if self._quarantine else []
-        if self._backlog:
-            for node, want in list(self._hungry.items()):
-                if node in self._quarantine.aside:
-                    continue
-                tasks = tuple(self._tasks_for(node, want))
-                del self._hungry[node]
-                told.append(Grant(node, tasks))
-                if not self._backlog:
-                    break
-        return told
-
-    def _tasks_for(self, node: str, want: int) -> Iterator[Task]:
-        """No node gets more than its share of what is left."""
-        want = min(want, max(1, -(-self.remaining // max(1, len(self._nodes)))))
-        while want > 0:
-            if self._backlog.retries:
-                mini_batch, piece = self._backlog.retries.popleft()
-                yield self._lease(node, mini_batch, 1, piece, alone=self._trouble[mini_batch].alone)
-                want -= 1
-                continue
-            run = self._backlog.next_run(want)
-            if run is None:
-                return
-            yield self._lease(node, run[0], run[1], None, alone=False)
-            want -= run[1]
-
-    def _suspect_grant(self) -> list[Instruction]:
-        if not self._suspects or len(self._leases):
-            return []
-        node = next(iter(self._hungry))
-        del self._hungry[node]
-        return [Grant(node, (self._lease(node, self._suspects.popleft(), 1, None, alone=True),))]
-
-    def _quarantine_grants(self) -> list[Instruction]:
-        quarantine = self._quarantine
-        told: list[Instruction] = []
-        for node in quarantine.set_aside(self._hungry, len(self._nodes), self._leases.holds_nothing, self._occupied):
-            if quarantine.waiting:
-                mini_batch, piece = quarantine.waiting.popleft()
-                del self._hungry[node]
-                told.append(Grant(node, (self._lease(node, mini_batch, 1, piece, alone=True),)))
-        return told
-
-    def _occupied(self, node: str) -> bool:
-        return any(lease.alone and (lease.first, lease.piece) in self._quarantine for lease in self._leases.of(node))
+        return [] if self._stopped else [*self._allotment.grants(self.remaining)]
 
     def second_runs(self, after: float) -> list[Instruction]:
         """Leases for whole mini-batches that one node has held for more than ``after`` seconds, for nodes that nothing else is left for."""
-        if not self.policy.speculative or not self._hungry or self._stopped or self._suspected or self._backlog:
-            return []
-        late = sorted(
-            (lease for lease in self._leases if lease.piece is None and not lease.alone and self.now - lease.since > after),
-            key=lambda lease: lease.since,
-        )
-        held = ((k, lease) for lease in late for run in self._leases.held(lease) for k in range(run[0], sum(run)) if k not in self._second)
-        free = {node: want for node, want in self._hungry.items() if node not in self._quarantine.aside}
-        told: list[Instruction] = []
-        for node, dealt in deal(held, free).items():
-            del self._hungry[node]
-            tasks = tuple(self._lease(node, mini_batch, 1, None, alone=False) for mini_batch, _ in dealt)
-            for task, (mini_batch, first) in zip(tasks, dealt, strict=True):
-                self._second.begin(mini_batch, first.token, task.token)
-            told.append(Grant(node, tasks))
-        return told
-
-    def _lease(self, node: str, first: int, count: int, piece: Piece | None, *, alone: bool) -> Task:
-        return self._leases.open(node, (first, count), piece, alone=alone, now=self.now)
-
-    def _wait(self, mini_batch: int) -> None:
-        self.state[mini_batch] = WAITING
-        if mini_batch in self._suspected:
-            self._suspects.append(mini_batch)
-        else:
-            self._queue(mini_batch, None)
-
-    def _queue(self, mini_batch: int, piece: Piece | None) -> None:
-        """It waits for another try: among the retries, or for a node of its own."""
-        if self._quarantine and (mini_batch, piece) in self._quarantine:
-            self._quarantine.waiting.append((mini_batch, piece))
-        else:
-            self._backlog.retry(mini_batch, piece)
-
-    def _ended(self, mini_batch: int) -> None:
-        """It has its fate, or is bisected: what was held against it as a whole is over."""
-        self._suspected.discard(mini_batch)
-        self._quarantine.release((mini_batch, None))
+        return [*self._allotment.second_runs(after)] if self.policy.speculative and not self._stopped else []
 
     # --- bisection --------------------------------------------------------------------------------------------------------------
 
     def _open_piece(self, mini_batch: int, trouble: Trouble, piece: Piece, tries: int = 0) -> None:
         trouble.open_pieces[piece] = tries
-        self._queue(mini_batch, piece)
+        self._allotment.queue(mini_batch, piece)
 
     def _end_split(self, mini_batch: int, trouble: Trouble) -> list[Instruction]:
         if trouble.open_pieces:
@@ -470,19 +314,8 @@ class Scheduler:
     def _end_split_counts(self, mini_batch: int, trouble: Trouble) -> None:
         self._bisections.ended(trouble.ok)
         self.state[mini_batch] = FAILED if trouble.failed else DONE
-        self.failed += bool(trouble.failed)
-        self.succeeded += not trouble.failed
-        self.retried += 1
+        self._count_split(trouble.failed)
         self._trouble.pop(mini_batch, None)
-
-    # --- counting ---------------------------------------------------------------------------------------------------------------
-
-    def _count_done(self, count: int, items: int, ok: int, short: int) -> None:
-        self.items_read += items
-        self.items_ok += ok
-        self.items_failed += items - ok
-        self.succeeded += count - short
-        self.failed += short
 
     def _verdict(self) -> list[Instruction]:
         """Is a threshold exceeded?"""
@@ -496,20 +329,3 @@ class Scheduler:
         """The threshold that a restored state already exceeds."""
         told = [one for one in self._verdict() if isinstance(one, Stop)]
         return told[0].message if told else None
-
-    @property
-    def remaining(self) -> int:
-        return self.total - self.succeeded - self.failed
-
-    @property
-    def finished(self) -> bool:
-        return self.remaining == 0
-
-    def counts(self, items_total: int | None) -> Counts:
-        """Counts so far; ``items_total`` where the plan knows it, else the items are known when all mini-batches were read."""
-        total = items_total if items_total is not None else self.items_read if self.finished else None
-        not_run = total - self.items_ok - self.items_failed if total is not None else None
-        return Counts(
-            ItemCounts(total, self.items_ok, self.items_failed, not_run),
-            MiniBatchCounts(self.total, self.succeeded, self.failed, self.remaining, self.retried),
-        )

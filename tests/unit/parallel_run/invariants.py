@@ -36,8 +36,8 @@ def check_leases(scheduler: Scheduler) -> None:
 
 def check_waiting(scheduler: Scheduler) -> None:
     """What is open waits in one place, or is leased; nothing is lost, nothing waits twice."""
-    suspects = [(k, None) for k in scheduler._suspects]
-    waiting = [*scheduler._backlog.retries, *suspects, *scheduler._quarantine.waiting]
+    suspects = [(k, None) for k in scheduler._allotment._suspects]
+    waiting = [*scheduler._allotment._backlog.retries, *suspects, *scheduler._quarantine.waiting]
     assert len(waiting) == len(set(waiting)), "nothing waits twice"
     wholes = {k for k, piece in waiting if piece is None}
     assert wholes == {k for k, state in enumerate(scheduler.state) if state == WAITING}, "what waits is in a queue"
@@ -52,8 +52,8 @@ def check_waiting(scheduler: Scheduler) -> None:
 
 def check_nodes(scheduler: Scheduler) -> None:
     """Nodes that leave get nothing; what is quarantined runs on a node that holds nothing else."""
-    assert not scheduler._leaving & set(scheduler._hungry), "who leaves is not asked"
-    assert not scheduler._leaving & scheduler._quarantine.aside, "who leaves is not set aside"
+    assert not scheduler._allotment._leaving & set(scheduler._allotment._hungry), "who leaves is not asked"
+    assert not scheduler._allotment._leaving & scheduler._quarantine.aside, "who leaves is not set aside"
     for lease in scheduler._leases:
         if (lease.first, lease.piece) in scheduler._quarantine and lease.alone:
             assert len(scheduler._leases.of(lease.node)) == 1, "a quarantined mini-batch has its node for itself"
