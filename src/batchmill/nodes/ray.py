@@ -246,6 +246,8 @@ class RayEngine:
         self._fleet.kill(crew.name)
 
     def _lose(self, crew: _Crew, reason: str) -> list[Event]:
+        if not crew.joined and crew.machine is not None:
+            self._gone.add(crew.machine)  # others go there only if Ray sends them
         self._dismiss(crew)
         if not self._ending:
             self._replace()
@@ -257,7 +259,6 @@ class RayEngine:
             if crew.joined and now - crew.heard > self._bounds.silence:
                 events += self._lose(crew, f"it has not answered for {self._bounds.silence:g} seconds")
             elif not crew.joined and crew.machine is not None and now - crew.heard > self._bounds.start:
-                self._gone.add(crew.machine)
                 events += self._lose(crew, f"no actor could be started within {self._bounds.start:g} seconds")
         return events
 

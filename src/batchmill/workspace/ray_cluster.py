@@ -138,9 +138,10 @@ def _record(one: Mapping[str, Any], available: Mapping[str, float], draining: bo
 
 
 def _available() -> Mapping[str, Mapping[str, float]]:
-    from ray._private.state import state
+    from ray._private import state
 
-    found: Mapping[str, Mapping[str, float]] = state.available_resources_per_node()
+    whole: Any = state.state  # its functions have no types
+    found: Mapping[str, Mapping[str, float]] = whole.available_resources_per_node()
     return found
 
 

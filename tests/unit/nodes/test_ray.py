@@ -180,6 +180,15 @@ def test_an_actor_that_is_not_made_goes_elsewhere() -> None:
     assert play.fleet.launched["node1"] == "m1"
 
 
+def test_a_machine_that_dies_before_its_actor_lives_is_not_tried_again() -> None:
+    play = Play(1, 2)
+    play.engine.start()
+    assert play.hear(Dead("node0", "unschedulable")) == [NodeLost("node0", "unschedulable")]
+    assert play.fleet.launched == {"node0": "m0", "node1": "m1"}
+    play.hear(Dead("node1", "unschedulable"))
+    assert play.fleet.launched["node2"] is None, "Ray will know where"
+
+
 def test_draining_nodes_are_told_once_and_replaced() -> None:
     play = Play(1, 2).started()
     play.fleet.cluster[0] = ClusterNode("m0", "m0", draining=True, total={"CPU": 2})
