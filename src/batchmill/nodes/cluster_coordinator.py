@@ -78,6 +78,10 @@ class ClusterCoordinator(Coordinator):
         self.beat.planned()
         self._logs.start()
 
+    @property
+    def _holds_nodes(self) -> bool:
+        return True
+
     def _take_nodes(self) -> bool:
         """Of a compute target they are held as on one machine. In either case Ray gives them, and what it has not given yet joins later."""
         if ray_address(self.settings.compute) is not None:

@@ -25,6 +25,7 @@ from batchmill.parallel_run.answers import Answers
 from batchmill.parallel_run.dead_letters import write_dead_letters
 from batchmill.parallel_run.earlier_runs import note
 from batchmill.parallel_run.events import Engine, NodeConfig
+from batchmill.parallel_run.instructions import Instruction
 from batchmill.parallel_run.item_names import item_name, items_of
 from batchmill.parallel_run.job import Ending, Job, Limits, feed_output
 from batchmill.parallel_run.job_logs import write_job_logs
@@ -32,10 +33,11 @@ from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.names import Names
 from batchmill.parallel_run.output import OrderedOutput, RunOutput
 from batchmill.parallel_run.plan import check_output_outside, make_plan
+from batchmill.parallel_run.policy import Policy
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.run_identity import COMPLETE, installed, installed_in, source_list
-from batchmill.parallel_run.scheduler import Instruction, Policy, Scheduler
+from batchmill.parallel_run.scheduler import Scheduler
 from batchmill.parallel_run.snapshot import take_snapshot
 from batchmill.parallel_run.target import OutputTarget, target_of
 from batchmill.records import RunStatus
@@ -294,6 +296,11 @@ class Coordinator:
         self._put_status(RunStatus.RUNNING)
         return lease is not None
 
+    @property
+    def _holds_nodes(self) -> bool:
+        """Whether what runs here takes nodes of a compute target; a replay of a run on a cluster does not go there."""
+        return self.settings.compute is not None and not self.description.get("cluster")
+
     def hold_nodes(self) -> Lease | None:
         """At least one node of the compute target that the run names, held until `give_nodes_back`; None where the run names none, or was
         canceled while it waited.
@@ -303,9 +310,9 @@ class Coordinator:
         """
         from batchmill.workspace.pool_lease import acquire
 
-        if self.settings.compute is not None and not self.description.get("cluster"):
+        if self._holds_nodes:
             stopped, announce = self.folder.cancel_request.exists, self.progress.announce
-            target, nodes = self.settings.compute, self.settings.nodes
+            target, nodes = str(self.settings.compute), self.settings.nodes
             self._lease = acquire(self.names.workspace, target, self.folder.id, nodes, stopped=stopped, announce=announce)
         return self._lease
 
