@@ -10,7 +10,7 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from batchmill.nodes.restoring import restore
@@ -66,8 +66,7 @@ class AtOnce:
         events, self._events = self._events, []
         return events
 
-    def finish(self) -> list[Event]:
-        return []
+    def finish(self, hear: Callable[[list[Event]], None]) -> None: ...
 
     def abort(self) -> None: ...
 

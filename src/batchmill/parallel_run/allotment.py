@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from batchmill.parallel_run.backlog import Backlog
 from batchmill.parallel_run.bisection import Piece, Trouble
 from batchmill.parallel_run.events import Task
-from batchmill.parallel_run.instructions import Grant
+from batchmill.parallel_run.instructions import Grant, Instruction
 from batchmill.parallel_run.leases import Lease, LeaseBook
 from batchmill.parallel_run.quarantine import Quarantine
 from batchmill.parallel_run.second_runs import SecondRuns, deal
@@ -24,6 +24,7 @@ class Allotment:
 
     Attributes:
         now: the time as the caller counts it, in seconds.
+        hungry: the nodes that want some, and how many.
     """
 
     def __init__(self, state: bytearray, trouble: dict[int, Trouble]) -> None:
@@ -34,7 +35,7 @@ class Allotment:
         self.leases = LeaseBook(state)
         self.quarantine = Quarantine()
         self.second = SecondRuns()
-        self._hungry: dict[str, int] = {}
+        self.hungry: dict[str, int] = {}
         self._nodes: set[str] = set()
         self._leaving: set[str] = set()
         self._suspects: deque[int] = deque()
@@ -52,7 +53,7 @@ class Allotment:
         if node in self._leaving:
             return False
         self._nodes.add(node)
-        self._hungry[node] = want
+        self.hungry[node] = want
         return True
 
     def leave(self, node: str) -> bool:
@@ -60,25 +61,25 @@ class Allotment:
         known = node in self._leaving
         self._leaving.add(node)
         self._nodes.discard(node)
-        self._hungry.pop(node, None)
+        self.hungry.pop(node, None)
         self.quarantine.aside.discard(node)
         return not known
 
     # --- handing out ------------------------------------------------------------------------------------------------------------
 
-    def grants(self, remaining: int) -> list[Grant]:
+    def grants(self, remaining: int) -> list[Instruction]:
         """Leases for every node that wants some, as far as there is something to hand out; ``remaining`` have no fate yet."""
-        if not self._hungry:
+        if not self.hungry:
             return []
         if self._suspected:
             return self._suspect_grant()
         told = self._quarantine_grants() if self.quarantine else []
         if self._backlog:
-            for node, want in list(self._hungry.items()):
+            for node, want in list(self.hungry.items()):
                 if node in self.quarantine.aside:
                     continue
                 tasks = tuple(self._tasks_for(node, want, remaining))
-                del self._hungry[node]
+                del self.hungry[node]
                 told.append(Grant(node, tasks))
                 if not self._backlog:
                     break
@@ -99,39 +100,39 @@ class Allotment:
             yield self.lease(node, run[0], run[1], None, alone=False)
             want -= run[1]
 
-    def _suspect_grant(self) -> list[Grant]:
+    def _suspect_grant(self) -> list[Instruction]:
         if not self._suspects or len(self.leases):
             return []
-        node = next(iter(self._hungry))
-        del self._hungry[node]
+        node = next(iter(self.hungry))
+        del self.hungry[node]
         return [Grant(node, (self.lease(node, self._suspects.popleft(), 1, None, alone=True),))]
 
-    def _quarantine_grants(self) -> list[Grant]:
+    def _quarantine_grants(self) -> list[Instruction]:
         quarantine = self.quarantine
-        told: list[Grant] = []
-        for node in quarantine.set_aside(self._hungry, len(self._nodes), self.leases.holds_nothing, self._occupied):
+        told: list[Instruction] = []
+        for node in quarantine.set_aside(self.hungry, len(self._nodes), self.leases.holds_nothing, self._occupied):
             if quarantine.waiting:
                 mini_batch, piece = quarantine.waiting.popleft()
-                del self._hungry[node]
+                del self.hungry[node]
                 told.append(Grant(node, (self.lease(node, mini_batch, 1, piece, alone=True),)))
         return told
 
     def _occupied(self, node: str) -> bool:
         return any(lease.alone and (lease.first, lease.piece) in self.quarantine for lease in self.leases.of(node))
 
-    def second_runs(self, after: float) -> list[Grant]:
+    def second_runs(self, after: float) -> list[Instruction]:
         """Leases for whole mini-batches that one node has held for more than ``after`` seconds, for nodes that nothing else is left for."""
-        if not self._hungry or self._suspected or self._backlog:
+        if not self.hungry or self._suspected or self._backlog:
             return []
         late = sorted(
             (lease for lease in self.leases if lease.piece is None and not lease.alone and self.now - lease.since > after),
             key=lambda lease: lease.since,
         )
         held = ((k, lease) for lease in late for run in self.leases.held(lease) for k in range(run[0], sum(run)) if k not in self.second)
-        free = {node: want for node, want in self._hungry.items() if node not in self.quarantine.aside}
-        told: list[Grant] = []
+        free = {node: want for node, want in self.hungry.items() if node not in self.quarantine.aside}
+        told: list[Instruction] = []
         for node, dealt in deal(held, free).items():
-            del self._hungry[node]
+            del self.hungry[node]
             tasks = tuple(self.lease(node, mini_batch, 1, None, alone=False) for mini_batch, _ in dealt)
             for task, (mini_batch, first) in zip(tasks, dealt, strict=True):
                 self.second.begin(mini_batch, first.token, task.token)

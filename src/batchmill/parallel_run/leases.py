@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from batchmill.parallel_run.bisection import Piece
@@ -96,15 +96,15 @@ class LeaseBook:
         lease = self._leases.get(token)
         return [] if lease is None or lease.piece is not None else self.held(lease, first, first + count)
 
-    def settle(self, lease: Lease, count: int) -> list[Revoke]:
+    def settle(self, lease: Lease, count: int) -> Sequence[Revoke]:
         """``count`` of what it holds has its outcome; tells what to do when that was the last."""
         lease.left -= count
         if lease.left:
-            return []
+            return ()
         self.close(lease)
-        return [Revoke(lease.node, lease.token)] if lease.beaten else []
+        return (Revoke(lease.node, lease.token),) if lease.beaten else ()
 
-    def leave(self, lease: Lease, first: int, count: int) -> list[Revoke]:
+    def leave(self, lease: Lease, first: int, count: int) -> Sequence[Revoke]:
         """These left the lease without an outcome of it."""
         told = self.settle(lease, count)
         if lease.left:

@@ -6,7 +6,7 @@ out leases of consecutive mini-batches. Outcomes are accepted only for a lease t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from batchmill.parallel_run.allotment import Allotment
 from batchmill.parallel_run.bisection import Bisections, Piece, Trouble, halves, open_pieces
@@ -167,11 +167,11 @@ class Scheduler(Tally):
         if lease is None:
             parts = self._leases.still_held(event.token, event.first, event.count) if event.piece is None else []
             return [one for first, count in parts for one in self.done(cut(event, first, count))]
-        told = self._leases.settle(lease, event.count)
+        told: Sequence[Instruction] = self._leases.settle(lease, event.count)
         if event.piece is not None:
             return [*self._piece_done(event), *self._verdict()]
         if self._second:
-            told = [*told, *self._beaten(event)]
+            told = (*told, *self._beaten(event))
         self.state[event.first : event.first + event.count] = bytes((DONE,)) * event.count
         attempt = 1
         if event.count == 1:
@@ -292,11 +292,11 @@ class Scheduler(Tally):
 
     def grants(self) -> list[Instruction]:
         """Leases for every node that wants some, as far as there is something to hand out."""
-        return [] if self._stopped else [*self._allotment.grants(self.remaining)]
+        return self._allotment.grants(self.remaining) if self._allotment.hungry and not self._stopped else []
 
     def second_runs(self, after: float) -> list[Instruction]:
         """Leases for whole mini-batches that one node has held for more than ``after`` seconds, for nodes that nothing else is left for."""
-        return [*self._allotment.second_runs(after)] if self.policy.speculative and not self._stopped else []
+        return self._allotment.second_runs(after) if self.policy.speculative and not self._stopped else []
 
     # --- bisection --------------------------------------------------------------------------------------------------------------
 
@@ -319,7 +319,9 @@ class Scheduler(Tally):
 
     def _verdict(self) -> list[Instruction]:
         """Is a threshold exceeded?"""
-        message = self.policy.exceeded(self.items_failed, self.failed, self.total) if self.items_failed or self.failed else None
+        if not (self.items_failed or self.failed):
+            return self.grants()
+        message = self.policy.exceeded(self.items_failed, self.failed, self.total)
         if message is not None and not self._stopped:
             self._stopped = True
             return [Stop(message)]

@@ -52,7 +52,7 @@ def check_waiting(scheduler: Scheduler) -> None:
 
 def check_nodes(scheduler: Scheduler) -> None:
     """Nodes that leave get nothing; what is quarantined runs on a node that holds nothing else."""
-    assert not scheduler._allotment._leaving & set(scheduler._allotment._hungry), "who leaves is not asked"
+    assert not scheduler._allotment._leaving & set(scheduler._allotment.hungry), "who leaves is not asked"
     assert not scheduler._allotment._leaving & scheduler._quarantine.aside, "who leaves is not set aside"
     for lease in scheduler._leases:
         if (lease.first, lease.piece) in scheduler._quarantine and lease.alone:
