@@ -144,8 +144,9 @@ def _runs(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def ray_cluster(nodes: int = 0, cpus: float = 2) -> Iterator[RayCluster]:
-    """A cluster of a head without CPUs and ``nodes`` nodes; this process is not connected to it (`connected`)."""
+def ray_cluster(nodes: int = 0, cpus: float = 2, client_port: int | None = None) -> Iterator[RayCluster]:
+    """A cluster of a head without CPUs and ``nodes`` nodes; this process is not connected to it (`connected`). ``client_port``: where its
+    server for clients (``ray://``) listens, if there is to be one."""
     pytest.importorskip("ray", reason="NOT TESTED on Ray: it is not installed")
     from ray.cluster_utils import Cluster
 
@@ -155,6 +156,8 @@ def ray_cluster(nodes: int = 0, cpus: float = 2) -> Iterator[RayCluster]:
             patch.setenv(name, value)
         patch.delenv("RAY_ADDRESS", raising=False)
         head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": STORE, "_system_config": HEALTH}
+        if client_port is not None:
+            head["ray_client_server_port"] = client_port
         cluster = RayCluster(Cluster(initialize_head=True, head_node_args=head))
         try:
             for _ in range(nodes):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ NAMESPACE = "batchmill"
 PREFIX = "ray:"
 CLIENT = "ray://"
 PATIENCE = 5.0
+ANSWER = 60.0
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """How a gRPC client begins (RFC 9113): the preface and empty settings; the server answers with its own."""
 SETTINGS_FRAME = 4
@@ -106,6 +107,9 @@ def cluster_nodes() -> list[ClusterNode]:
     """
     ray = import_ray()
     with translated("asked for its nodes"):
+        if ray.util.client.ray.is_connected():  # a client is not told; the cluster asks itself
+            told: list[ClusterNode] = ray.get(ray.remote(cluster_nodes).options(num_cpus=0).remote(), timeout=ANSWER)
+            return told
         found = ray.nodes()
         available, draining = _available(), _draining()
     return [_record(one, available.get(one["NodeID"], {}), one["NodeID"] in draining) for one in found]
@@ -149,10 +153,8 @@ def _draining() -> Mapping[str, int]:
     """Ids of nodes that are going to be taken away, by when (milliseconds, 0 for unknown)."""
     from ray._private.state import state
 
-    with suppress(AttributeError):  # connected as a client, which is not told
-        found: Mapping[str, int] = state.get_draining_nodes()
-        return found
-    return {}
+    found: Mapping[str, int] = state.get_draining_nodes()
+    return found
 
 
 def _look(address: str) -> None:
@@ -180,8 +182,8 @@ def _cure(address: str) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """One line; what comes after the first says nothing to whoever asked."""
+    """One line: how it begins, and, where that is only an introduction, how it ends."""
     if isinstance(error, SystemExit):
         return "it does not answer."
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]

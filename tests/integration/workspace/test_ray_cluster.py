@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchmill.workspace.ray_cluster import ClusterError, connect, plain_address
+from batchmill.workspace.ray_cluster import ClusterError, cluster_nodes, connect, disconnect, plain_address
+from tests.ray_cluster import ray_cluster
 
 
 @pytest.fixture
@@ -50,3 +51,19 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(ClusterError, match=r'Install it: pip install "batchmill\[ray\]"') as caught:
         connect("auto")
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Ray leaves the logs of its client server open
+def test_a_client_from_outside_sees_the_same_machines() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with ray_cluster(1, client_port=port) as cluster:
+        connect(cluster.address)
+        inside = {node.id: dict(node.total) for node in cluster_nodes()}
+        disconnect()
+        connect(f"ray://127.0.0.1:{port}")
+        assert {node.id: dict(node.total) for node in cluster_nodes()} == inside
+        assert {node.id for node in cluster_nodes() if node.available.get("CPU")} == {cluster.nodes[0].id}
+        disconnect()
