@@ -143,7 +143,8 @@ class ClusterCoordinator(Coordinator):
         """Worker processes of a node, and what it reserves."""
         settings, bundle, size = self.settings, self.description["cluster"]["bundle"], self.names.size
         if bundle is None or size is None:
-            return node_share(cluster_nodes(), settings.nodes, settings.workers, settings.gpus_per_process)
+            nodes = settings.nodes if ray_address(settings.compute) is not None else 1  # of a target without a size: a whole machine
+            return node_share(cluster_nodes(), nodes, settings.workers, settings.gpus_per_process)
         return settings.workers or gpu_processes(size.gpus, settings.gpus_per_process) or size.cores, bundle
 
     def _engine(self, config: NodeConfig) -> Engine:

@@ -16,12 +16,14 @@ def node_share(machines: Iterable[ClusterNode], nodes: int, workers: int | None,
 
     >>> node_share([ClusterNode("a", "a", total={"CPU": 8.0})], 2, None, None)
     (4, {'CPU': 4.0})
+    >>> node_share([ClusterNode("a", "a", total={"CPU": 8.0, "GPU": 1.0})], 1, None, 0)
+    (8, {'CPU': 8.0})
     """
     usable = [machine for machine in machines if machine.alive and not machine.draining and machine.total.get("CPU", 0.0) >= 1]
     each = math.ceil(nodes / len(usable)) if usable else 1
     cores = max(1, int(median_low([machine.total["CPU"] for machine in usable]) / each)) if usable else 1
     counts = [machine.total.get("GPU", 0.0) for machine in usable]
-    if gpus_per_process is None and not (counts and all(counts)):
+    if gpus_per_process == 0 or (gpus_per_process is None and not (counts and all(counts))):
         return workers or cores, bundle_of(workers or cores)
     share = gpus_per_process or 1.0
     some = [count for count in counts if count]
