@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Tell = Callable[["Moved"], None]
 
+RUN_STORES = "/.batchmill/"
+"""In the names of what runs on a cluster keep beside their output."""
+
 
 def files_in(place: Location, prefix: str = "", *, into: str = "", retry_timeout: float = 20.0) -> Iterator[StoreFile]:
     """The files of a place whose names begin with ``prefix``, any text (not only whole folders); hidden ones too.
@@ -148,11 +151,13 @@ def upload(files: Iterable[StoreFile], place: Location, *, overwrite: bool, retr
 def download(
     place: Location, prefix: str, into: str | os.PathLike[str], *, overwrite: bool, retry_timeout: float = 20.0, tell: Tell | None = None
 ) -> Moved:
-    """Bring the files whose names begin with ``prefix`` into a folder, under their whole names."""
+    """Bring the files whose names begin with ``prefix`` into a folder, under their whole names; without what runs on a cluster keep there,
+    unless the prefix leads to that."""
     from batchmill.storage.transfer import Transfer
 
     folder = os.path.abspath(os.fspath(into))
-    found = files_in(place, prefix, into=folder, retry_timeout=retry_timeout)
+    files = files_in(place, prefix, into=folder, retry_timeout=retry_timeout)
+    found = (file for file in files if RUN_STORES not in f"/{file.name[len(prefix) :].lstrip('/')}")
     first = next(found, None)
     os.makedirs(folder, exist_ok=True)
     return Transfer(place, overwrite, retry_timeout, tell).fetch(chain([first] if first else [], found))
