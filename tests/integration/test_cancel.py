@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import batchmill
 from batchmill.nodes import coordinator as coordinator_room
 from batchmill.nodes.coordinator import Coordinator
+from batchmill.parallel_run import run_places
 from batchmill.parallel_run.run import Run, create_run
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.records import Counts, RunStatus
@@ -41,8 +43,8 @@ def test_a_request_before_the_beginning_counts_and_a_resume_forgets_it(tmp_path:
     assert carry_out(folder) is RunStatus.COMPLETED
 
 
-@pytest.mark.parametrize("phase", ["make_plan", "take_snapshot"])
-def test_a_request_while_the_run_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, phase: str) -> None:
+@pytest.mark.parametrize(("room", "phase"), [(coordinator_room, "make_plan"), (run_places, "take_snapshot")])
+def test_a_request_while_the_run_is_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: ModuleType, phase: str) -> None:
     folder = prepared(tmp_path, "def run(files):\n    return files\n")
     begun = threading.Event()
 
@@ -58,7 +60,7 @@ def test_a_request_while_the_run_is_planned(tmp_path: Path, monkeypatch: pytest.
     other.start()
     began = time.monotonic()
     with monkeypatch.context() as patch:
-        patch.setattr(coordinator_room, phase, take_long)
+        patch.setattr(room, phase, take_long)
         assert carry_out(folder) is RunStatus.CANCELED
     assert time.monotonic() - began < 30
     other.join()

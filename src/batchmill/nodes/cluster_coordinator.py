@@ -31,6 +31,7 @@ from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.reuse import Reuse
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.run_identity import COMPLETE, source_list
+from batchmill.parallel_run.run_places import input_places
 from batchmill.parallel_run.run_store import DEAD_LETTERS, LOGS, RunStore
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
 from batchmill.parallel_run.target import OutputTarget, target_of
@@ -174,7 +175,7 @@ class ClusterCoordinator(Coordinator):
         """What the submitting machine did not see is proved from here."""
         proved = {proof.path for proof in self.order.proofs}
         packages = [] if self._environment is None else map(Path, self._environment.paths)
-        places = [*self.input_places(), *([] if "://" in self.order.output else [self.output]), *packages]
+        places = [*input_places(self.description, self.names), *([] if "://" in self.order.output else [self.output]), *packages]
         more = make_proofs(path for path in places if path.exists() and str(path) not in proved)
         self._own_proofs += more
         return (*self.order.proofs, *more)

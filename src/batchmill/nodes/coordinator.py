@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from batchmill.data.formats import FILES, first_impression
-from batchmill.data.globs import is_glob, split_base
 from batchmill.errors import BatchmillError, DiskFullError, InputError, RegistryError, RunFailedError, UsageError
 from batchmill.nodes.cancel_watch import CancelRequested, CancelWatch, TimeIsUp
+from batchmill.nodes.job_rules import limits_of, policy_of
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.node_setup import CACHE_BYTES, unplanned_config
 from batchmill.nodes.reserve import Reserve
@@ -27,18 +27,17 @@ from batchmill.parallel_run.earlier_runs import note
 from batchmill.parallel_run.events import Engine, NodeConfig
 from batchmill.parallel_run.instructions import Instruction
 from batchmill.parallel_run.item_names import item_name, items_of
-from batchmill.parallel_run.job import Ending, Job, Limits, feed_output
+from batchmill.parallel_run.job import Ending, Job, feed_output
 from batchmill.parallel_run.job_logs import write_job_logs
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.names import Names
 from batchmill.parallel_run.output import OrderedOutput, RunOutput
 from batchmill.parallel_run.plan import check_output_outside, make_plan
-from batchmill.parallel_run.policy import Policy
 from batchmill.parallel_run.progress import Progress, Silent
 from batchmill.parallel_run.run_folder import RunFolder
-from batchmill.parallel_run.run_identity import COMPLETE, installed, installed_in, source_list
+from batchmill.parallel_run.run_identity import COMPLETE, installed, installed_in
+from batchmill.parallel_run.run_places import copy_script, input_places, script_in_source
 from batchmill.parallel_run.scheduler import Scheduler
-from batchmill.parallel_run.snapshot import take_snapshot
 from batchmill.parallel_run.target import OutputTarget, target_of
 from batchmill.records import RunStatus
 from batchmill.settings import RunSettings
@@ -236,19 +235,7 @@ class Coordinator:
 
     def data_places(self) -> list[Path]:
         """Local inputs and the output: they may lie beside the script, but are no part of it."""
-        return [*self.input_places(), self.output]
-
-    def input_places(self) -> list[Path]:
-        """Local inputs, and the folders in which local patterns look."""
-        folder = Path(self.description["folder"])
-        texts = [*self.names.inputs(), *(text for one in self.names.definitions().values() for text in one.sources)]
-        places = [folder / text.removeprefix("@").removeprefix("file://") for text in texts if "*" not in text and "?" not in text]
-        globs = [folder / split_base(text)[0] for text in texts if is_glob(text) and "://" not in text]
-        return [*places, *globs]
-
-    def source_folder(self) -> str | None:
-        source = self.settings.source
-        return None if source is None else str(Path(self.description["folder"]) / source)
+        return [*input_places(self.description, self.names), self.output]
 
     def discard(self) -> None:
         """A run that never began leaves nothing behind."""
@@ -384,7 +371,7 @@ class Coordinator:
             if self._restored:
                 feed_output(self.ledger, output)
         config = self.node_config(folder.snapshot)
-        limits, level = self.limits(config), settings.logging_level
+        limits, level = limits_of(settings, config), settings.logging_level
         engine, lease = self._engine(config), self._lease
         return Job(
             folder,
@@ -402,24 +389,10 @@ class Coordinator:
             more_nodes=None if lease is None else lease.take_news,
         )
 
-    def limits(self, config: NodeConfig) -> Limits:
-        """The bounds of the whole job that follow from the bounds of its parts."""
-        init = config.init_timeout
-        no_progress = self.settings.progress_update_timeout or max(270.0, init + 2 * (config.run_timeout + config.read_timeout))
-        return Limits(no_progress=no_progress, first_progress=max(600.0, 4 * init, no_progress))
-
     def _scheduler(self) -> Scheduler:
-        settings, plan = self.settings, self.plan
-        policy = Policy(
-            run_max_try=settings.run_max_try,
-            isolate_failures=settings.isolate_failures,
-            splittable=not plan.header.get("partition_keys"),
-            error_threshold=settings.error_threshold,
-            allowed_failed_count=settings.allowed_failed_count,
-            allowed_failed_percent=settings.allowed_failed_percent,
-            speculative=self.speculates and settings.output_action == "append_row",
-        )
-        scheduler = Scheduler(plan.mini_batches, policy, items_of(plan))
+        splittable = not self.plan.header.get("partition_keys")
+        policy = policy_of(self.settings, splittable=splittable, speculates=self.speculates)
+        scheduler = Scheduler(self.plan.mini_batches, policy, items_of(self.plan))
         if self._restored:
             restore(self.ledger, scheduler)
             self._charged = suspect(self.folder.slots, self.ledger, scheduler)
@@ -438,7 +411,7 @@ class Coordinator:
             self.settings,
             epoch=self.epoch,
             source=source,
-            script=source / Path(self.description["script"]).relative_to(self.source_folder() or Path(self.description["script"]).parent),
+            script=source / script_in_source(self.description),
             output=self.output,
             interpreter=self._interpreter,
             size=size,
@@ -464,8 +437,7 @@ class Coordinator:
                 self._reserve = Reserve(config, "node0", worker_environment(config), tables=self._probably_tables())
 
     def _take_snapshot(self) -> None:
-        take_snapshot(Path(self.description["script"]), self.source_folder(), self.folder.snapshot, self.data_places())
-        (self.folder.snapshot / COMPLETE).write_text(source_list(self.folder.snapshot))
+        copy_script(self.description, self.folder, self.data_places())
 
     def _ordered_output(self) -> RunOutput:
         name, total = self.settings.append_row_file_name, self.plan.mini_batches

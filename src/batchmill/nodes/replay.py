@@ -21,6 +21,7 @@ from pathlib import Path
 
 from batchmill.errors import ReplayRefusedError
 from batchmill.nodes.coordinator import Coordinator
+from batchmill.nodes.job_rules import limits_of
 from batchmill.nodes.local import LocalEngine
 from batchmill.nodes.log_shipper import send_back
 from batchmill.parallel_run.answers import Answers
@@ -35,6 +36,7 @@ from batchmill.parallel_run.merge import merge
 from batchmill.parallel_run.policy import Policy
 from batchmill.parallel_run.progress import Progress
 from batchmill.parallel_run.run_folder import RunFolder
+from batchmill.parallel_run.run_places import source_folder
 from batchmill.parallel_run.scheduler import Scheduler
 from batchmill.parallel_run.settlement import MERGED, Settlement, Targets, forget, noted
 from batchmill.parallel_run.snapshot import check_script, take_snapshot
@@ -129,7 +131,7 @@ class _Replay:
             old = self.coordinator.target.fetch(self._final.name, self.scratch / "published")
             verify(self.ledger, old, self._published)
         script = check_script(self.coordinator.description["script"])
-        take_snapshot(script, self.coordinator.source_folder(), self.scratch / "snapshot", self.coordinator.data_places())
+        take_snapshot(script, source_folder(self.coordinator.description), self.scratch / "snapshot", self.coordinator.data_places())
         targets = self._targets(letters)
         scratch = Ledger(self.scratch_ledger, write=True)
         try:
@@ -190,7 +192,7 @@ class _Replay:
             LocalEngine(config, granted=None if lease is None else lease.take_news()),
             None,
             None,
-            coordinator.limits(config),
+            limits_of(settings, config),
             coordinator.progress,
             proven=False,
             item_name=item_name(plan),

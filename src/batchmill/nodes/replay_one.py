@@ -22,6 +22,7 @@ from batchmill.parallel_run.cluster_run import bring_plan
 from batchmill.parallel_run.events import NodeConfig
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.run_folder import RunFolder
+from batchmill.parallel_run.run_places import source_folder
 from batchmill.parallel_run.script_answers import not_kept
 from batchmill.parallel_run.snapshot import check_script
 from batchmill.worker.foreground import Foreground, Outcome, Place, source_of
@@ -83,7 +84,7 @@ def replay_one(folder: RunFolder, mini_batch: int, announce: Callable[[Slice], N
     script = check_script(coordinator.description["script"])
     coordinator.epoch, coordinator.plan = 0, plan
     ask = _ask(folder, coordinator)
-    source = Path(coordinator.source_folder() or script.parent)
+    source = Path(source_folder(coordinator.description) or script.parent)
     with tempfile.TemporaryDirectory(prefix="batchmill-replay-") as temporary:
         room = Path(temporary)
         for name in ("output", "logs", "work"):

@@ -13,7 +13,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from batchmill.data.globs import is_glob, split_base
 from batchmill.errors import BatchmillError
 from batchmill.nodes.coordinator_order import CoordinatorOrder
 from batchmill.nodes.credentials import gather_credentials
@@ -23,9 +22,9 @@ from batchmill.nodes.published_snapshot import publish_snapshot
 from batchmill.parallel_run.cluster_run import ClusterRun
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.named_things import DATASET, names_things
-from batchmill.parallel_run.run_identity import COMPLETE, source_list
+from batchmill.parallel_run.run_identity import COMPLETE
+from batchmill.parallel_run.run_places import copy_script, input_places
 from batchmill.parallel_run.run_store import SETTINGS
-from batchmill.parallel_run.snapshot import take_snapshot
 from batchmill.settings import RunSettings
 from batchmill.storage.home import home
 from batchmill.workspace.ray_cluster import connect, disconnect
@@ -93,7 +92,7 @@ class Submission:
                 ledger.close()
         output = Path(run.place)
         self._made = [] if run.remote else [path for path in (output, *output.parents) if not path.exists()]
-        places = self._places()
+        places = input_places(description, names)
         self._take_snapshot(places)
         run.store.files.put(SETTINGS, run.folder.settings.read_bytes())
         uses_file = names_things(self._settings) and not os.environ.get("BATCHMILL_DATABASE_URL")
@@ -127,25 +126,13 @@ class Submission:
             with suppress(OSError):  # there is something else in it
                 path.rmdir()
 
-    def _places(self) -> list[Path]:
-        """Local inputs: the coordinator and every node must see them."""
-        folder = Path(self._run.description["folder"])
-        names = self._run.names
-        texts = [*names.inputs(), *(text for one in names.definitions().values() for text in one.sources)]
-        local = [text.removeprefix("@").removeprefix("file://") for text in texts if not text.startswith(DATASET)]
-        return [folder / (split_base(text)[0] if is_glob(text) else text) for text in local if "://" not in text]
-
     def _take_snapshot(self, places: list[Path]) -> None:
         """The copy of the script's folder, once for the run."""
-        folder, description = self._run.folder, self._run.description
-        if (folder.snapshot / COMPLETE).exists():
-            return
-        shutil.rmtree(folder.snapshot, ignore_errors=True)
-        source = self._settings.source
-        source_folder = None if source is None else str(Path(description["folder"]) / source)
-        output = [] if self._run.remote else [Path(self._run.place)]
-        take_snapshot(Path(description["script"]), source_folder, folder.snapshot, [*places, *output])
-        (folder.snapshot / COMPLETE).write_text(source_list(folder.snapshot))
+        folder = self._run.folder
+        if not (folder.snapshot / COMPLETE).exists():
+            shutil.rmtree(folder.snapshot, ignore_errors=True)
+            output = [] if self._run.remote else [Path(self._run.place)]
+            copy_script(self._run.description, folder, [*places, *output])
 
     def _everywhere(self, description: Mapping[str, Any]) -> dict[str, Any]:
         """The description with inputs that do not depend on the folder that the run was started in."""

@@ -40,6 +40,7 @@ from batchmill.parallel_run.names import Names
 from batchmill.parallel_run.plan import PlanSummary, check_output_outside, make_plan
 from batchmill.parallel_run.run import write_description
 from batchmill.parallel_run.run_folder import RunFolder, home
+from batchmill.parallel_run.run_places import source_folder
 from batchmill.parallel_run.snapshot import check_script, take_snapshot
 from batchmill.settings import RunSettings, parse_size
 from batchmill.worker.delivery import RECORD
@@ -184,7 +185,9 @@ def try_out(shown: Preview, wanted: int) -> tuple[Trial, Work, Machine]:
     coordinator.epoch = coordinator.ledger.claim()
     coordinator.names.bind(coordinator.ledger)
     coordinator.find_interpreter()
-    take_snapshot(Path(coordinator.description["script"]), coordinator.source_folder(), shown.folder.snapshot, coordinator.data_places())
+    take_snapshot(
+        Path(coordinator.description["script"]), source_folder(coordinator.description), shown.folder.snapshot, coordinator.data_places()
+    )
     config = coordinator.node_config(shown.folder.snapshot)
     numbers = spread(shown.plan.mini_batches, wanted)
     config = replace(config, mini_batches=-(-len(numbers) // config.node_count), resource_monitor_interval=0.0)
