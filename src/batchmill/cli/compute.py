@@ -20,9 +20,10 @@ IdleOption = typer.Option("--idle-seconds", metavar="SECONDS", help="How long a 
 def register(app: typer.Typer, runs: typer.Typer) -> None:
     """Add the commands."""
     group = command_group("Elastic pools of nodes for runs: make, look at, change and remove compute targets.")
-    commands = {"create": create, "attach": attach, "list": list_all, "show": show, "update": update, "remove": remove, "detach": detach}
-    for name, command in commands.items():
+    for name, command in (("create", create), ("attach", attach), ("list", list_all), ("show", show), ("update", update)):
         group.command(name)(command)
+    group.command("remove")(remove)
+    group.command("detach")(detach)
     app.add_typer(group, name="compute")
 
 
