@@ -180,6 +180,8 @@ class RayEngine:
         if isinstance(arrival, Dead):
             return self._lose(crew, arrival.reason)
         if isinstance(arrival, Refused):
+            if crew.joined:  # it may hold leases
+                return self._lose(crew, f"{arrival.error.error_class}: {arrival.error.message}")
             self._dismiss(crew)
             self._wanted -= not crew.draining
             return [NodeGaveUp(crew.name, arrival.error)]

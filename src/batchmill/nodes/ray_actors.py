@@ -223,15 +223,9 @@ class RayFleet:
         for reference in ready:
             node, call = self._calls.pop(reference)
             try:
-                answer = self._ray.get(reference)
-            except errors.ActorUnavailableError:
-                yield Unanswered(node, call)
-            except errors.RayActorError as error:
-                yield _refusal(node, error) or Dead(node, _reason(error))
-            except (errors.RayError, Exception) as error:
-                yield Refused(node, ErrorFacts(type(error).__name__, _reason(error)))
-            else:
-                yield _arrival(node, call, answer)
+                yield _arrival(node, call, self._ray.get(reference))
+            except Exception as error:
+                yield trouble(node, call, error, errors)
 
     def kill(self, node: str) -> None:
         actor = self._actors.pop(node, None)
@@ -261,6 +255,21 @@ def _arrival(node: str, call: str, answer: Any) -> Arrival:
     if call == "machine":
         return Started(node, answer)
     return Taken(node, answer) if call == "take" else Given(node)
+
+
+def trouble(node: str, call: str, error: Exception, errors: Any) -> Arrival:
+    """What an error of a call means; ``errors`` is ``ray.exceptions``."""
+    if isinstance(error, errors.ActorUnavailableError):
+        return Unanswered(node, call)
+    if isinstance(
+        error, errors.ObjectLostError
+    ):  # a large answer stays on its machine until it is fetched: Dead follows, or it is given again
+        return Unanswered(node, call)
+    if isinstance(error, errors.ActorUnschedulableError):
+        return Dead(node, "its machine was gone before it could be started there")
+    if isinstance(error, errors.RayActorError):
+        return _refusal(node, error) or Dead(node, _reason(error))
+    return Refused(node, ErrorFacts(type(error).__name__, _reason(error)))
 
 
 def _refusal(node: str, error: Exception) -> Refused | None:

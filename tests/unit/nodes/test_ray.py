@@ -10,7 +10,7 @@ import pytest
 
 from batchmill.nodes.node_order import Abort, Answer, Drain, Finish, Message, NodeOrder, PlanOrder, Revoke, Tasks
 from batchmill.nodes.ray import Bounds, RayEngine
-from batchmill.nodes.ray_actors import Arrival, Batch, Dead, Given, Refused, Started, Taken, Unanswered
+from batchmill.nodes.ray_actors import Arrival, Batch, Dead, Given, Refused, Started, Taken, Unanswered, trouble
 from batchmill.parallel_run.events import Asked, ErrorFacts, Event, Hungry, NodeConfig, NodeDraining, NodeGaveUp, NodeJoined, NodeLost, Task
 from batchmill.workspace.ray_cluster import ClusterNode
 
@@ -207,6 +207,24 @@ def test_a_node_that_refuses_is_not_tried_again() -> None:
     assert play.hear(Refused("node0", facts)) == [NodeGaveUp("node0", facts)]
     assert play.pass_time(10) == []
     assert list(play.fleet.launched) == ["node0"]
+
+
+def test_a_node_that_fails_while_it_holds_leases_is_lost_and_replaced() -> None:
+    play = Play(1, 2).started()
+    play.engine.give("node0", [Task(1, 0)])
+    assert play.hear(Refused("node0", ErrorFacts("RayTaskError", "broken"))) == [NodeLost("node0", "RayTaskError: broken")]
+    assert play.fleet.killed == ["node0"]
+    assert "node1" in play.fleet.launched
+
+
+def test_what_errors_of_ray_mean() -> None:
+    errors = pytest.importorskip("ray", reason="NOT TESTED on Ray: it is not installed").exceptions
+    lost = errors.ObjectLostError("00", None, "")
+    assert trouble("node0", "take", lost, errors) == Unanswered("node0", "take"), "it is said again, or the actor is dead"
+    assert trouble("node0", "take", errors.ActorUnavailableError("away", None), errors) == Unanswered("node0", "take")
+    assert isinstance(trouble("node0", "machine", errors.ActorUnschedulableError("no such node"), errors), Dead)
+    assert isinstance(trouble("node0", "take", errors.ActorDiedError(), errors), Dead)
+    assert trouble("node0", "machine", ValueError("what"), errors) == Refused("node0", ErrorFacts("ValueError", "what"))
 
 
 def test_a_node_that_gave_up_ends_without_a_replacement() -> None:
