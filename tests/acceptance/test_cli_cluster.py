@@ -245,12 +245,14 @@ def test_two_runs_at_once_and_never_into_the_same_folder(scored: Project, words:
     assert scored.read("out/parallel_run_step.txt") == scored.read("other/parallel_run_step.txt") == REFERENCE
 
 
-def test_a_killed_coordinator_is_started_again(scored: Project, words: Words, start: Start, gate: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+def test_a_killed_coordinator_is_started_again(scored: Project, words: Words, start: Start, gate: Path, number: int) -> None:
+    """SIGTERM is what `ray stop` sends to everything on its machine."""
     process = start(*words, *at(gate))
     until_half_done(scored, process)
     run = shown(scored)["id"]
     for one in coordinators(run):
-        one.kill()
+        one.send_signal(number)
     gate.touch()
     _, told = process.communicate(timeout=100)
     assert process.returncode == 0, told

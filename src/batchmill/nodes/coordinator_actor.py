@@ -21,18 +21,21 @@ from batchmill.errors import BatchmillError, LedgerFencedError, UsageError
 from batchmill.nodes.cluster_coordinator import ClusterCoordinator
 from batchmill.nodes.coordinator_beat import CoordinatorBeat, told
 from batchmill.nodes.coordinator_order import CoordinatorOrder
+from batchmill.nodes.earlier_shipment import EARLIER
 from batchmill.nodes.path_proof import check_proofs, remove_proofs
 from batchmill.nodes.scratch import Scratch
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.run_store import RunStore
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
-from batchmill.records import RunStatus
+from batchmill.records import Counts, RunStatus
 from batchmill.storage.files import atomic_write
-from batchmill.workspace.ray_cluster import NAMESPACE, import_ray
+from batchmill.workspace.ray_cluster import import_ray
 
 PIECE = 64 << 10
 LINGER = 5.0
 """Seconds for which the actor of an ended run still answers a follower that asks how it went."""
+DEATHS = 10
+"""So many coordinators may die one after the other without any progress of the run; another one would, too."""
 
 
 def actor_name(run_id: str) -> str:
@@ -53,29 +56,34 @@ class CoordinatorActor:
     def __init__(self, *pieces: bytes) -> None:
         self._order: CoordinatorOrder = pickle.loads(b"".join(pieces))
         self._outcome: dict[str, Any] | None = None
-        import_ray().get_runtime_context().current_actor.carry_out.remote()
+        self._actor = import_ray().get_runtime_context().current_actor
+        self._actor.carry_out.remote()
 
     def carry_out(self) -> Mapping[str, Any]:
         """Do the work, whoever calls first; returns how it ended: ``status``, or the error that stopped it."""
         if self._outcome is None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray blocks it
             try:
-                self._outcome = {"status": str(_carry_out(self._order))}
+                status = _carry_out(self._order)
+                if status is RunStatus.INTERRUPTED:
+                    os._exit(1)  # its machine is being stopped: Ray starts it again on another
+                self._outcome = {"status": str(status)}
             except BatchmillError as error:
                 self._outcome = told(error)
             except Exception as error:
                 traceback.print_exc()
                 self._outcome = told(BatchmillError(f"The coordinator ended with {type(error).__name__}: {error}"))
-            threading.Thread(target=_leave, args=(self._order.run_id,), name="batchmill-leave", daemon=True).start()
+            threading.Thread(target=_leave, args=(self._actor,), name="batchmill-leave", daemon=True).start()
         return self._outcome
 
 
-def _leave(run_id: str) -> None:
-    """End this process for good: Ray would start an actor again that just ended."""
-    time.sleep(LINGER)
-    ray = import_ray()
-    with suppress(Exception):
-        ray.kill(ray.get_actor(actor_name(run_id), NAMESPACE), no_restart=True)
+def _leave(actor: Any) -> None:
+    """End this process for good: Ray would start an actor again that just ended. Not by its name, which may be a newer one's by now; as
+    long as it takes, for the head may be away."""
+    while True:
+        time.sleep(LINGER)
+        with suppress(Exception):
+            import_ray().kill(actor, no_restart=True)
 
 
 def _carry_out(order: CoordinatorOrder) -> RunStatus:
@@ -130,26 +138,50 @@ class _Incarnation:
     def carry_out(self) -> RunStatus:
         over = self._over()
         if over is not None:
+            self._clean_up(over)
             return over
         self._beat.start()
+        goes_on = False
         try:
             coordinator = ClusterCoordinator(self._folder, self._order, self._store, self._beat)
             coordinator.prepare()
-            return coordinator.carry_out().status
+            status = coordinator.carry_out().status
+            goes_on = status is RunStatus.INTERRUPTED
+            return status
         except LedgerFencedError:
-            raise  # another one goes on
+            goes_on = True
+            raise
         except BatchmillError as error:
             self._beat.refused(error)
             raise
         finally:
-            self._beat.stop()
-            remove_proofs(self._order.proofs)
+            self._beat.stop(over=not goes_on)
+            if not goes_on:  # else the proofs are still looked for
+                remove_proofs(self._order.proofs)
 
     def _over(self) -> RunStatus | None:
-        """How the run has ended in an earlier incarnation of this actor, which died before it could leave."""
+        """How the run has ended in an earlier incarnation of this actor, which died before it could leave, or ends now, after too many."""
         ledger = SegmentedLedger(self._folder.ledger, self._store.files)
         try:
             ended = ledger.status.ended and ledger.status is not RunStatus.INTERRUPTED
-            return ledger.status if ended and ledger.epoch > self._order.epoch else None
+            if ended and ledger.epoch > self._order.epoch:
+                return ledger.status
+            deaths = int(ledger.meta("deaths") or 0)
+            if ended or deaths < DEATHS:
+                return None
+            ledger.claim()
+            cause = f"The coordinator died {deaths} times one after the other without any progress. The logs of Ray may say why (memory?)."
+            ledger.end(RunStatus.FAILED, f"{cause} Then: batchmill resume {self._order.run_id}", ledger.counts())
+            return RunStatus.FAILED
         finally:
             ledger.close()
+
+    def _clean_up(self, over: RunStatus) -> None:
+        """What the one that died had left to do."""
+        remove_proofs(self._order.proofs)
+        if over is RunStatus.COMPLETED:
+            with suppress(BatchmillError):
+                self._store.remove_spent()
+                self._store.files.clear(EARLIER)
+        self._beat.ended(over, Counts(), None)
+        self._beat.stop()

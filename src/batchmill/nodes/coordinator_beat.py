@@ -30,6 +30,7 @@ class CoordinatorBeat:
         self._status = str(RunStatus.RUNNING)
         self._counts: dict[str, Any] = {}
         self._facts: dict[str, Any] = {"listed": 0, "said": [], "planned": False}
+        self._refusal: dict[str, Any] | None = None
         self._news = threading.Event()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="batchmill-beat", daemon=True)
@@ -38,14 +39,17 @@ class CoordinatorBeat:
         """Begin to beat."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """The last beat says how it ended."""
+    def stop(self, *, over: bool = True) -> None:
+        """The last beat says how it ended, and nothing is written after it; without ``over`` another coordinator goes on, and beats."""
         self._end.set()
         self._news.set()
         if self._thread.ident is not None:
             self._thread.join()
-        self._facts["over"] = True
-        self._beat()
+        if over:
+            self._facts["over"] = True
+            if self._refusal is not None:
+                self._facts["refused"] = self._refusal
+            self._beat()
 
     # --- progress ---------------------------------------------------------------------------------------------------------------
 
@@ -72,8 +76,8 @@ class CoordinatorBeat:
         self._status, self._counts = str(status), counts.as_dict()
 
     def refused(self, error: BatchmillError) -> None:
-        """The run did not begin, or could not go on."""
-        self._facts["refused"] = told(error)
+        """The run did not begin, or could not go on; the last beat says so."""
+        self._refusal = told(error)
 
     # --- the thread -------------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,8 @@ def remove_proofs(proofs: Iterable[PathProof]) -> None:
     """Remove the token files; whoever checks afterwards sees none of these folders any more."""
     for proof in proofs:
         if proof.token is not None:
-            Path(proof.path, proof.token[0]).unlink(missing_ok=True)
+            with suppress(OSError):  # it is hidden, and disturbs nobody
+                Path(proof.path, proof.token[0]).unlink()
 
 
 def _proof(path: str) -> PathProof:

@@ -1,0 +1,140 @@
+"""How incarnations of a coordinator on a cluster end, without Ray: replaced, refused, interrupted, after many deaths, after the end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchmill.errors import BatchmillError, LedgerFencedError, UsageError
+from batchmill.nodes import coordinator_actor
+from batchmill.nodes.coordinator_actor import DEATHS, _Incarnation
+from batchmill.nodes.coordinator_order import CoordinatorOrder
+from batchmill.nodes.path_proof import check_proofs, make_proofs
+from batchmill.nodes.scratch import Scratch
+from batchmill.parallel_run.cluster_run import ClusterRun
+from batchmill.parallel_run.job import Ending
+from batchmill.parallel_run.run import create_run
+from batchmill.parallel_run.segmented_ledger import SegmentedLedger
+from batchmill.records import Counts, RunStatus
+from batchmill.settings import RunSettings
+
+
+class Pretended:
+    """A coordinator that only ends."""
+
+    end: RunStatus | BatchmillError = RunStatus.COMPLETED
+
+    def __init__(self, *parts: Any) -> None:
+        pass
+
+    def prepare(self) -> None:
+        pass
+
+    def carry_out(self) -> Ending:
+        if isinstance(self.end, BatchmillError):
+            raise self.end
+        return Ending(self.end, None, Counts())
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterRun:
+    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "score.py").write_text("def run(files):\n    return files\n")
+    values = {"script": str(tmp_path / "score.py"), "inputs": str(tmp_path / "in"), "output": str(tmp_path / "out")}
+    return ClusterRun.of(create_run(RunSettings.parse({**values, "compute": "ray:head:6379"})))
+
+
+@pytest.fixture
+def order(run: ClusterRun, tmp_path: Path) -> CoordinatorOrder:
+    proofs = make_proofs([tmp_path / "in"])
+    return CoordinatorOrder(run.folder.id, run.description, run.place, "snapshot", 0, {"id": run.folder.id, "name": "score"}, proofs)
+
+
+def incarnation(order: CoordinatorOrder, tmp_path: Path, name: str = "coordinator-1") -> _Incarnation:
+    return _Incarnation(order, Scratch(order.run_id, order.epoch, name, tmp_path / "scratch"))
+
+
+@pytest.fixture(autouse=True)
+def room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setattr(coordinator_actor, "ClusterCoordinator", Pretended)
+
+
+def test_a_replaced_one_disturbs_nobody(run: ClusterRun, order: CoordinatorOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that goes on still beats, and its nodes still look for the proofs."""
+    monkeypatch.setattr(Pretended, "end", LedgerFencedError("replaced"))
+    with pytest.raises(LedgerFencedError):
+        incarnation(order, tmp_path).carry_out()
+    found = run.heartbeat()
+    assert found is None or not found.facts.get("over")
+    assert check_proofs(order.proofs) == []
+
+
+def test_one_whose_machine_is_stopped_leaves_the_run_to_the_next(
+    run: ClusterRun, order: CoordinatorOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pretended, "end", RunStatus.INTERRUPTED)
+    assert incarnation(order, tmp_path).carry_out() is RunStatus.INTERRUPTED
+    found = run.heartbeat()
+    assert found is None or not found.facts.get("over")
+    assert check_proofs(order.proofs) == []
+
+
+def test_nothing_is_written_after_a_refusal_can_be_seen(
+    run: ClusterRun, order: CoordinatorOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever sees it removes the run folder in the store."""
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(Pretended, "end", UsageError("no"))
+    made = incarnation(order, tmp_path)
+    write = made._store.files.put
+
+    def put(name: str, data: bytes) -> None:
+        seen.append(json.loads(data)["facts"])
+        write(name, data)
+
+    monkeypatch.setattr(made._store.files, "put", put)
+    with pytest.raises(UsageError):
+        made.carry_out()
+    assert [facts for facts in seen if "refused" in facts] == seen[-1:]
+    assert seen[-1]["over"]
+    assert check_proofs(order.proofs) == [str(tmp_path / "in")], "they were removed"
+
+
+def test_after_many_deaths_without_progress_the_run_fails(run: ClusterRun, order: CoordinatorOrder, tmp_path: Path) -> None:
+    ledger = SegmentedLedger(tmp_path / "there.sqlite", run.store.files)
+    ledger.begin(id=order.run_id, name="score")
+    for _ in range(DEATHS):
+        ledger.claim()
+    ledger.close()
+    assert incarnation(order, tmp_path).carry_out() is RunStatus.COMPLETED, "one more try"
+    ledger = SegmentedLedger(tmp_path / "there.sqlite", run.store.files)
+    ledger.claim()
+    ledger.close()
+    assert incarnation(order, tmp_path, "coordinator-2").carry_out() is RunStatus.FAILED
+    ledger = SegmentedLedger(tmp_path / "there.sqlite", run.store.files)
+    assert (ledger.status, ledger.meta("deaths")) == (RunStatus.FAILED, "0"), "a resume has as many tries"
+    assert "died 10 times" in (ledger.meta("error") or "")
+    ledger.close()
+    found = run.heartbeat()
+    assert found is not None
+    assert found.facts["over"]
+
+
+def test_one_that_is_started_after_the_end_clears_up(run: ClusterRun, order: CoordinatorOrder, tmp_path: Path) -> None:
+    ledger = SegmentedLedger(tmp_path / "there.sqlite", run.store.files)
+    ledger.begin(id=order.run_id, name="score")
+    ledger.claim()
+    ledger.end(RunStatus.COMPLETED, None, Counts())
+    ledger.close()
+    run.store.parts.put("1-node0-0", b"rows")
+    assert incarnation(order, tmp_path).carry_out() is RunStatus.COMPLETED
+    assert list(run.store.parts.list()) == []
+    assert check_proofs(order.proofs) == [str(tmp_path / "in")], "they were removed"
+    found = run.heartbeat()
+    assert found is not None
+    assert found.facts["over"]
