@@ -47,6 +47,7 @@ class Follower:
         self._beaten = 0.0
         self._last: tuple[int, int] | None = None
         self._logs_at = 0.0
+        self._refusal: BatchmillError | None = None
 
     def prepare(self) -> None:
         """Hand the run over, or find that it goes on there already; returns once it has been planned.
@@ -87,7 +88,8 @@ class Follower:
         submission = Submission(self.run)
         handle: CoordinatorHandle | None = None
         try:
-            self.folder.cancel_request.unlink(missing_ok=True)
+            if not new:  # a request that came before a new run could begin still counts
+                self.folder.cancel_request.unlink(missing_ok=True)
             order = submission.prepare()
             self.run.store.withdraw_cancel()
             self._last = self._key(self.run.heartbeat())
@@ -156,7 +158,7 @@ class Follower:
                 self._hand_on_cancel()
                 self._mirror(last=False)
                 status = self._status()
-                if (status.ended and not self._working(beat)) or self._lost():
+                if (status.ended and not self._working(beat)) or self._gave_up(beat) or self._lost():
                     break
                 time.sleep(self._pause)
             return self._conclude()
@@ -183,6 +185,8 @@ class Follower:
 
     @property
     def _gone(self) -> str:
+        if self._refusal is not None:
+            return f"{self._refusal.message} Then: batchmill resume {self.folder.id}"
         return f"The coordinator on the cluster at {self.run.address} gives no sign of life. Go on: batchmill resume {self.folder.id}"
 
     @property
@@ -224,6 +228,12 @@ class Follower:
     def _working(self, beat: Heartbeat | None) -> bool:
         """Whether the coordinator of a run that has ended still has to say so."""
         return beat is not None and not beat.facts.get("over") and time.monotonic() - self._beaten < STALE
+
+    def _gave_up(self, beat: Heartbeat | None) -> bool:
+        """Whether the coordinator has said that it cannot go on: a resume may."""
+        if beat is not None and "refused" in beat.facts:
+            self._refusal = error_of(beat.facts["refused"])
+        return self._refusal is not None
 
     def _lost(self) -> bool:
         """No sign of life for long, and Ray knows of no such coordinator any more."""

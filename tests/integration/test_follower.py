@@ -1,0 +1,78 @@
+"""Whoever follows a run on a cluster, without Ray: what the coordinator is pretended to say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchmill.errors import StoreError
+from batchmill.nodes import follower as module
+from batchmill.nodes.coordinator_beat import CoordinatorBeat
+from batchmill.nodes.follower import Follower
+from batchmill.parallel_run.cluster_run import ClusterRun
+from batchmill.parallel_run.run import create_run
+from batchmill.parallel_run.segmented_ledger import SegmentedLedger
+from batchmill.records import RunStatus
+from batchmill.settings import RunSettings
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterRun:
+    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "score.py").write_text("def run(files):\n    return files\n")
+    monkeypatch.setattr(module, "_heed_termination", lambda: None)  # of the process of the tests
+    values = {"script": str(tmp_path / "score.py"), "inputs": str(tmp_path / "in"), "output": str(tmp_path / "out")}
+    return ClusterRun.of(create_run(RunSettings.parse({**values, "compute": "ray:head:6379"})))
+
+
+class NoConnection:
+    """A cluster to which nobody connects."""
+
+    def __init__(self, address: str) -> None:
+        pass
+
+    def wait(self) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+
+class Coordinator:
+    """One that ends when it is to be cancelled."""
+
+    def __init__(self, run: ClusterRun) -> None:
+        self.run = run
+        self.asked = 0
+
+    def outcome(self, timeout: float) -> Mapping[str, Any] | None:
+        self.asked += 1
+        assert self.asked < 100, "nobody cancels it"
+        return {"status": "Canceled"} if self.run.store.cancel_requested() else None
+
+
+def test_a_cancel_before_a_new_run_is_handed_over_counts(run: ClusterRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.folder.cancel_request.touch()
+    monkeypatch.setattr(module, "Connection", NoConnection)
+    monkeypatch.setattr(module.CoordinatorHandle, "start", lambda order: Coordinator(run))
+    Follower(run).prepare()
+    assert not run.folder.cancel_request.exists()
+
+
+def test_a_coordinator_that_cannot_go_on_says_why(run: ClusterRun, tmp_path: Path) -> None:
+    run.begin()
+    ledger = SegmentedLedger(tmp_path / "there.sqlite", run.store.files)
+    ledger.begin(id=run.folder.id, name="score")
+    ledger.claim()
+    ledger.close()
+    beat = CoordinatorBeat(run.store, tmp_path / "request")
+    beat.planned()
+    beat.refused(StoreError("Cannot write to s3://bucket/out: it does not answer."))
+    beat.stop()
+    ending = Follower(run).carry_out()
+    assert ending.status is RunStatus.INTERRUPTED
+    assert ending.error == f"Cannot write to s3://bucket/out: it does not answer. Then: batchmill resume {run.folder.id}"
