@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+from batchmill.settings.ray_address import plain_address
 from batchmill.workspace.node_keeping import NodeKeeping
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def reach(address: str) -> None:
         ClusterError: Ray is not installed, or nothing answers there.
     """
     global _reached
-    from batchmill.workspace.ray_cluster import connect, disconnect, import_ray, plain_address
+    from batchmill.workspace.ray_cluster import connect, disconnect, import_ray
 
     ray = import_ray()
     if ray.is_initialized() and _reached not in (None, plain_address(address)):

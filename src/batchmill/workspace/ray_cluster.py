@@ -7,22 +7,27 @@ from __future__ import annotations
 
 import os
 import socket
+import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from batchmill.errors import UsageError
+from batchmill.settings.ray_address import CLIENT, plain_address
 
 NAMESPACE = "batchmill"
 """All actors of Batchmill live in this namespace of Ray."""
 
-PREFIX = "ray:"
-CLIENT = "ray://"
-PATIENCE = 5.0
+PATIENCE, ANSWER_PATIENCE = 5.0, 1.0
 ANSWER = 60.0
 HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """How a gRPC client begins (RFC 9113): the preface and empty settings; the server answers with its own."""
+HEAD_CALL, CLIENT_CALL = "/ray.rpc.NodeInfoGcsService/GetClusterId", "/ray.rpc.RayletDriver/ClusterInfo"
+"""What only the head of a cluster, and only its server for clients, can be asked."""
+UNKNOWN_CALL = b"grpc-status\x0212"
+"""In the answer of a gRPC server that has no such call: UNIMPLEMENTED, as HPACK writes it (RFC 7541)."""
 SETTINGS_FRAME = 4
 
 
@@ -68,10 +73,12 @@ def connect(address: str) -> None:
     ray = import_ray()
     if ray.is_initialized():
         return
-    address = plain_address(address)
+    address = _meant(plain_address(address))
     _look(address)
     try:
-        ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", configure_logging=False)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says so
+            ray.init(address=address, namespace=NAMESPACE, log_to_driver=False, logging_level="ERROR", configure_logging=False)
     except (Exception, SystemExit) as error:
         raise ClusterError(f"The Ray cluster at {address} cannot be used: {_line(error)}", cure=_cure(address)) from error
 
@@ -81,11 +88,6 @@ def disconnect() -> None:
     ray = import_ray()
     with translated("left"):
         ray.shutdown()
-
-
-def plain_address(address: str) -> str:
-    """What ``ray.init`` takes: ``ray:auto`` is ``auto``, ``ray:head:6379`` is ``head:6379``, ``ray://head:10001`` stays."""
-    return address if address.startswith(CLIENT) else address.removeprefix(PREFIX)
 
 
 @contextmanager
@@ -157,6 +159,18 @@ def _draining() -> Mapping[str, int]:
     return found
 
 
+def _meant(address: str) -> str:
+    """Where ``auto`` is: what RAY_ADDRESS names, or the cluster that runs on this machine."""
+    if address != "auto":
+        return address
+    from ray._private.services import get_ray_address_from_environment
+
+    try:
+        return plain_address(get_ray_address_from_environment(address, None))
+    except ConnectionError as error:
+        raise ClusterError("No Ray cluster runs on this machine, and RAY_ADDRESS names none.", cure=_cure(address)) from error
+
+
 def _look(address: str) -> None:
     """Is there a server of that kind? Ray itself would try for more than a minute."""
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
@@ -165,12 +179,39 @@ def _look(address: str) -> None:
     try:
         with socket.create_connection((host.strip("[]"), int(port)), PATIENCE) as connection:
             connection.settimeout(PATIENCE)
-            connection.sendall(HELLO)
+            connection.sendall(HELLO + _call(CLIENT_CALL if address.startswith(CLIENT) else HEAD_CALL))
             answer = connection.recv(9)
+            if len(answer) < 4 or answer[3] != SETTINGS_FRAME:
+                raise ClusterError(f"What answers at {address} is no Ray cluster.", cure=_cure(address))
+            known = _knows_call(connection, answer)
     except OSError as error:
         raise ClusterError(f"No Ray cluster answers at {address}: {error.strerror or error}.", cure=_cure(address)) from error
-    if len(answer) < 4 or answer[3] != SETTINGS_FRAME:
-        raise ClusterError(f"What answers at {address} is no Ray cluster.", cure=_cure(address))
+    if not known:
+        raise ClusterError(f"What answers at {address} is another port of Ray, or no Ray cluster.", cure=_cure(address))
+
+
+def _call(path: str) -> bytes:
+    """A gRPC call with an empty message, as stream 1 of HTTP/2; headers as literals that are not indexed."""
+    pairs = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "ray", "te": "trailers", "content-type": "application/grpc"}
+    texts = [text.encode() for pair in pairs.items() for text in pair]
+    headers = b"".join((b"\0" if number % 2 == 0 else b"") + bytes((len(text),)) + text for number, text in enumerate(texts))
+    frame = len(headers).to_bytes(3, "big") + bytes((1, 4, 0, 0, 0, 1)) + headers  # HEADERS, END_HEADERS
+    return frame + bytes((0, 0, 5, 0, 1, 0, 0, 0, 1)) + bytes(5)  # DATA, END_STREAM
+
+
+def _knows_call(connection: socket.socket, answer: bytes) -> bool:
+    """Whether the server does not say at once that it has no such call; one that takes its time is believed."""
+    deadline = time.monotonic() + ANSWER_PATIENCE
+    connection.settimeout(ANSWER_PATIENCE)
+    while UNKNOWN_CALL not in answer:
+        try:
+            more = connection.recv(1 << 12)
+        except TimeoutError:
+            return True
+        answer += more
+        if not more or b"grpc-status" in answer or time.monotonic() > deadline:
+            return UNKNOWN_CALL not in answer
+    return False
 
 
 def _cure(address: str) -> str:
@@ -182,8 +223,9 @@ def _cure(address: str) -> str:
 
 
 def _line(error: BaseException) -> str:
-    """One line: how it begins, and, where that is only an introduction, how it ends."""
+    """One sentence: how it begins, and, where that is only an introduction, how it ends."""
     if isinstance(error, SystemExit):
         return "it does not answer."
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    text = f"{lines[0]} {lines[-1]}" if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    return text if text.endswith((".", "!", "?")) else f"{text}."

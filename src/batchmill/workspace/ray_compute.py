@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from batchmill.settings.ray_address import plain_address
 from batchmill.workspace.compute import KIND, AmlCompute, from_asset
 from batchmill.workspace.compute_configuration import INVALID, LARGEST, AmlComputeProvisioningConfiguration, check_name
 from batchmill.workspace.compute_provider import RAY_COMPUTE
@@ -66,7 +67,6 @@ class RayCompute(AmlCompute):
             ClusterError: Ray is not installed here, or no cluster answers there.
         """
         from batchmill.workspace.ray_autoscaler import reach
-        from batchmill.workspace.ray_cluster import plain_address
 
         check_name(name)
         if not isinstance(address, str) or not address.strip():

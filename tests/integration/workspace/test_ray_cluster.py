@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from batchmill.workspace.ray_cluster import ClusterError, cluster_nodes, connect, disconnect, plain_address
+from batchmill.workspace.ray_cluster import ClusterError, cluster_nodes, connect, disconnect
 from tests.ray_cluster import ray_cluster
+from tests.stores import closed_port
 
 
 @pytest.fixture
@@ -22,13 +23,6 @@ def web_server() -> Iterator[str]:
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
         thread.join()
-
-
-@pytest.mark.parametrize(
-    ("said", "meant"), [("ray:auto", "auto"), ("ray:head:6379", "head:6379"), ("ray://head:10001", "ray://head:10001")]
-)
-def test_addresses_as_ray_takes_them(said: str, meant: str) -> None:
-    assert plain_address(said) == meant
 
 
 @pytest.mark.parametrize("prefix", ["ray:", "ray://"])
@@ -44,6 +38,13 @@ def test_nothing_listens_there(prefix: str) -> None:
 def test_something_else_listens_there(prefix: str, web_server: str) -> None:
     with pytest.raises(ClusterError, match=f"What answers at .*{web_server} is no Ray cluster"):
         connect(prefix + web_server)
+
+
+def test_auto_is_what_the_variable_of_ray_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closed_port() as port:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        with pytest.raises(ClusterError, match=f"No Ray cluster answers at 127.0.0.1:{port}: Connection refused. Give the address"):
+            connect("auto")
 
 
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,6 +77,9 @@ def test_a_client_from_outside_sees_the_same_machines() -> None:
         connect(cluster.address)
         inside = {node.id: dict(node.total) for node in cluster_nodes()}
         disconnect()
+        for wrong in (f"ray://{cluster.address}", f"127.0.0.1:{port}"):  # each is the port of the other
+            with pytest.raises(ClusterError, match=f"What answers at {wrong} is another port of Ray, or no Ray cluster. Give the address"):
+                connect(wrong)
         connect_as_client(f"ray://127.0.0.1:{port}")
         assert {node.id: dict(node.total) for node in cluster_nodes()} == inside
         assert {node.id for node in cluster_nodes() if node.available.get("CPU")} == {cluster.nodes[0].id}
