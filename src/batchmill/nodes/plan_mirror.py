@@ -21,9 +21,13 @@ MARK = ".sparse"
 
 
 def publish_plan(files: SharedStore, folder: Path) -> PlanOrder:
-    """Put a plan into the run store; what is there already, of the same size, stays: a plan never changes once it is complete."""
+    """Put a plan into the run store. What is there of a complete one, of the same size, stays, for that never changes; what whoever died
+    over it has left of another one goes: the inputs may have changed since."""
     order = plan_order(folder)
     there = {entry.name: entry.size for entry in files.list(PLAN)}
+    if there and f"{PLAN}/{HEADER}" not in there:
+        files.clear(PLAN)
+        there = {}
     for name, size in order.files:
         if there.get(f"{PLAN}/{name}") != size:
             files.put_file(f"{PLAN}/{name}", folder / name)

@@ -125,6 +125,17 @@ def test_a_published_plan_is_found_again_only_when_it_is_complete(tmp_path: Path
     assert published_plan(published.store) is None
 
 
+def test_what_is_left_of_a_plan_that_was_never_complete_is_not_mixed_with_another(tmp_path: Path) -> None:
+    write(tmp_path)
+    published = Published(tmp_path)
+    published.store.delete("plan/plan.json")
+    published.store.put("plan/items.bin", bytes(dict(published.order.files)["items.bin"]))
+    published.store.put("plan/groups.keys", b"of another cut")
+    assert publish_plan(published.store, published.folder) == published.order
+    assert published.store.read("plan/items.bin") == (published.folder / "items.bin").read_bytes()
+    assert published_plan(published.store) == published.order
+
+
 def test_fetching_ends_when_nobody_wants_the_plan_any_more(tmp_path: Path) -> None:
     write(tmp_path)
     published = Published(tmp_path)
