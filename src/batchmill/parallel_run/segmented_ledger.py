@@ -155,9 +155,10 @@ class SegmentedLedger(LedgerReplica):
         if self._undecided is None:
             return
         segment, data = self._undecided
-        self._decide(segment, data)
-        with super()._immediate():
-            self._repeat(segment)
+        if self.position != (segment.number, segment.token):  # an interrupt may come right after the commit
+            self._decide(segment, data)
+            with super()._immediate():
+                self._repeat(segment)
         self._undecided = None
 
     def _decide(self, segment: LedgerSegment, data: bytes) -> None:

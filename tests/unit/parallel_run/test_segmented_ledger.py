@@ -335,6 +335,18 @@ def test_what_the_index_could_not_take_is_taken_before_the_next(store: Faulty, l
         assert again.failed() == [(1, 1), (2, 1)]
 
 
+def test_an_interrupt_right_after_the_commit_repeats_nothing(ledger: SegmentedLedger) -> None:
+    undecided: list[Any] = []
+    move = ledger._move
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ledger, "_move", lambda segment: (undecided.append(ledger._undecided), move(segment)))
+        with ledger.transaction():
+            ledger.add_warning("once")
+    ledger._undecided = undecided[0]  # the next line of the program was never reached
+    fail(ledger, 1)
+    assert [text for _, _, text in ledger.warnings()] == ["once"]
+
+
 @pytest.mark.parametrize("fault", ["request", "answer"])
 def test_a_store_that_comes_back_gets_what_it_was_asked(store: Faulty, ledger: SegmentedLedger, fault: str) -> None:
     store.fault = fault
