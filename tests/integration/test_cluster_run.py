@@ -47,6 +47,19 @@ def test_a_run_without_a_beat_is_interrupted(run: ClusterRun) -> None:
     assert Run(run.folder).status is RunStatus.INTERRUPTED
 
 
+def test_the_last_word_of_a_coordinator_is_heard_however_short_ago_the_last_look_was(run: ClusterRun) -> None:
+    ledger = SegmentedLedger(run.folder.path / "of-the-cluster.sqlite", run.store.files)
+    ledger.begin()
+    ledger.claim()
+    run.store.beat(1, "Running", {})
+    handle = Run(run.folder)
+    assert handle.status is RunStatus.RUNNING
+    ledger.end(RunStatus.CANCELED, None, Counts())
+    ledger.close()
+    run.store.beat(1, "Canceled", {}, over=True)
+    assert handle.status is RunStatus.CANCELED
+
+
 def test_a_beating_run_is_alive_until_it_says_that_it_is_over(run: ClusterRun, tmp_path: Path) -> None:
     request = tmp_path / "cancel"
     beat = CoordinatorBeat(run.store, request)

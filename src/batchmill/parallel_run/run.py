@@ -250,13 +250,19 @@ class Run:
             if process.poll() is not None:
                 with suppress(ValueError):  # another thread has seen it too
                     _CHILDREN.remove(process)
-        alive = self.alive
+        alive, looked = self.alive, self._refreshed
+        status = self._stored_status()
+        if not status.ended and not alive and self._refreshed == looked:
+            self._refreshed = -REFRESH_EVERY  # its coordinator may have said how it ended since the last look
+            status = self._stored_status()
+        return status if status.ended or alive else RunStatus.INTERRUPTED
+
+    def _stored_status(self) -> RunStatus:
         ledger = self._ledger()
         try:
-            status = ledger.status
+            return ledger.status
         finally:
             ledger.close()
-        return status if status.ended or alive else RunStatus.INTERRUPTED
 
     @property
     def alive(self) -> bool:
