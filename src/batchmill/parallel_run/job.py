@@ -276,8 +276,10 @@ class Job:
             self._master.line(f"{node} is going to be taken away ({event.reason}); it gets nothing more.")
         else:
             self._master.line(str(event))
-            if (cause := self._roll.gave_up(event)) is not None:
+            if (cause := self._roll.gave_up(event, self._engine.nodes)) is not None:
                 self._end(RunStatus.FAILED, cause)
+            told = self._scheduler.node_draining(node)
+            return [*told, *self._scheduler.node_lost(node)]  # uncharged: leases that were on their way to it
         return self._scheduler.node_draining(node)
 
     def _rare_event(self, event: WorkerReady | InitFailed | NodePreparing | Full | ShutdownProblem) -> None:

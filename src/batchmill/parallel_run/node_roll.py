@@ -16,6 +16,7 @@ class NodeRoll:
 
     def __init__(self, nodes: Iterable[str], run_id: str) -> None:
         self._there = set(nodes)
+        self._gone: set[str] = set()
         self._run_id = run_id
         self._lost: NodeLost | None = None
         self._failures = 0
@@ -23,14 +24,16 @@ class NodeRoll:
 
     def joined(self, node: str) -> None:
         self._there.add(node)
+        self._gone.discard(node)
 
     def init_failed(self, event: InitFailed) -> None:
         self._failures += 1
 
-    def gave_up(self, event: NodeGaveUp) -> str | None:
-        """Why the run fails, when that was the last node."""
+    def gave_up(self, event: NodeGaveUp, nodes: Iterable[str]) -> str | None:
+        """Why the run fails, when that was the last of the nodes; some of them may be on their way, in place of those that were lost."""
         self._there.discard(event.node)
-        if self._there:
+        self._gone.add(event.node)
+        if not self._gone.issuperset(nodes) or self._there:
             return None
         error = f"{event.error.error_class}: {event.error.message}"
         if not self._failures:
@@ -40,6 +43,7 @@ class NodeRoll:
 
     def lost(self, event: NodeLost) -> None:
         self._there.discard(event.node)
+        self._gone.add(event.node)
         self._lost = event
 
     def no_progress(self, limit: float) -> str:

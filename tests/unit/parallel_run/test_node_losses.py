@@ -208,6 +208,28 @@ def test_a_node_that_gives_up_gets_nothing_more(joins: bool) -> None:
             assert held_by(w, "node0") == [(1, 1)]
 
 
+def test_leases_on_their_way_to_a_node_that_gives_up_run_elsewhere() -> None:
+    """Nobody there hears of them any more."""
+    with world([1] * 4) as w:
+        w.hungry("node0", 2)
+        w.nodes.held.clear()
+        w.tell(NodeGaveUp("node0", ErrorFacts("PartsLost", "the store is away")))
+        w.hungry("node1", 4)
+        assert sorted(held_by(w, "node1")) == [(0, 2), (2, 2)]
+        assert w.scheduler.retried == 0
+
+
+def test_a_run_goes_on_while_a_replacement_is_on_its_way() -> None:
+    with world([1] * 4) as w:
+        w.tell(NodeLost("node0", "killed"))
+        w.nodes.names = ("node1", "node2")
+        w.tell(NodeGaveUp("node1", ErrorFacts("ValueError", "no GPU")))
+        assert ended(w) is None
+        w.nodes.names = ()
+        w.tell(NodeGaveUp("node2", ErrorFacts("ValueError", "no GPU")))
+        assert ended(w) == (RunStatus.FAILED, "node2 gave up: ValueError: no GPU")
+
+
 def test_late_outcomes_of_a_lost_node_change_nothing() -> None:
     with world([1] * 4) as w:
         w.hungry("node0", 4)
