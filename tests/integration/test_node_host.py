@@ -16,15 +16,29 @@ from typing import Any
 import psutil
 import pytest
 
+from batchmill.errors import StoreError
 from batchmill.nodes import node_host, plan_mirror
 from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.node_host import NodeHost
 from batchmill.nodes.node_order import Answer, Drain, Finish, NodeOrder, Revoke, Tasks, travelling
+from batchmill.nodes.output_files import OutputFiles
 from batchmill.nodes.path_proof import make_proofs
 from batchmill.nodes.plan_mirror import publish_plan
 from batchmill.nodes.published_snapshot import publish_snapshot
 from batchmill.nodes.side_content import SideContent
-from batchmill.parallel_run.events import Asked, Done, Event, Hungry, NodeGaveUp, NodeLost, NodePreparing, Returned, Task, WorkerReady
+from batchmill.parallel_run.events import (
+    Asked,
+    Done,
+    Event,
+    Hungry,
+    NodeGaveUp,
+    NodeLost,
+    NodePreparing,
+    Returned,
+    ShutdownProblem,
+    Task,
+    WorkerReady,
+)
 from batchmill.parallel_run.run_store import RunStore
 from batchmill.workspace.conda_dependencies import CondaDependencies
 from batchmill.workspace.environment import Environment
@@ -209,6 +223,25 @@ def run(files):
         assert run.store.results.read("a.scored") == b"scored", "a result is told when it is in the output"
     host.finish()
     assert run.store.results.read("b.scored") == b"scored"
+
+
+def test_files_that_cannot_be_stored_in_the_end_are_a_problem_that_is_told(
+    publish: Make, s3: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows stand; but nobody may believe that the files do."""
+
+    def upload(outputs: OutputFiles) -> None:
+        raise StoreError("the store is away")
+
+    monkeypatch.setattr(OutputFiles, "upload", upload)
+    run = publish("a", output=f"{s3.url}/out")
+    node = run.host().ready()
+    node.give(0)
+    node.until(lambda: node.done() == [0])
+    node.finish()
+    (problem,) = node.of(ShutdownProblem)
+    assert "the store is away" in problem.error.message
+    assert not node.of(NodeLost)
 
 
 def test_an_environment_is_built_on_the_machine(publish: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
