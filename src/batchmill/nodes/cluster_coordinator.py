@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import OutputBusyError
+from batchmill.errors import LedgerFencedError, OutputBusyError
 from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.coordinator_beat import CoordinatorBeat
 from batchmill.nodes.coordinator_order import CoordinatorOrder
@@ -132,7 +132,13 @@ class ClusterCoordinator(Coordinator):
 
     def _ordered_output(self) -> CollectedOutput:
         name, total = self.settings.append_row_file_name, self.plan.mini_batches
-        return CollectedOutput(self.store, name, self.ledger, self.folder.id, self.epoch, total)
+        return CollectedOutput(self.store, name, self.ledger, self.folder.id, self.epoch, total, self._still_ours)
+
+    def _still_ours(self) -> None:
+        try:
+            self.target.check()
+        except LedgerFencedError as error:  # by another run: nobody else goes on with this one
+            raise OutputBusyError(error.message, cure=f"Resume it: batchmill resume {self.folder.id}") from None
 
     def _unplanned_config(self, source: Path) -> NodeConfig:
         """What a node may use is for its machine to say, where neither the settings nor the compute target do."""
@@ -162,7 +168,8 @@ class ClusterCoordinator(Coordinator):
             silence=max(SILENCE, 2 * self.settings.retry_timeout),
         )
         granted = None if self._lease is None else self._lease.take_news()
-        return ErrorLogged(RayEngine(order, self._share()[1], granted=granted, first_node=self._first_node()), self.folder.logs)
+        engine = RayEngine(order, self._share()[1], granted=granted, first_node=self._first_node(), announce=self.progress.announce)
+        return ErrorLogged(engine, self.folder.logs)
 
     def _first_node(self) -> int:
         """Nodes of an earlier incarnation have written logs under their names."""

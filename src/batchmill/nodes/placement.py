@@ -50,3 +50,23 @@ def place(machines: Iterable[ClusterNode], bundle: Bundle, count: int, held: Seq
         free[best] -= 1
         chosen.append(best)
     return chosen
+
+
+def why_waiting(machines: Iterable[ClusterNode], bundle: Bundle, waiting: int, count: int) -> str:
+    """What a user is told when ``waiting`` of ``count`` nodes have no machine.
+
+    >>> why_waiting([ClusterNode("a", "a", total={"CPU": 8.0})], {"CPU": 8.0}, 2, 3)
+    '2 of 3 nodes wait for room on the cluster.'
+    >>> why_waiting([ClusterNode("a", "a", total={"CPU": 8.0})], {"CPU": 64.0, "GPU": 1.0}, 1, 1)
+    'A node of this run takes 64 CPU and 1 GPU, which no machine of the cluster has (8 CPU, 0 GPU at most). The run waits for one.'
+    """
+    totals = [machine.total for machine in machines if machine.alive and not machine.draining]
+    if any(all(total.get(name, 0.0) + ROUNDING >= amount for name, amount in bundle.items()) for total in totals):
+        return f"{waiting} of {count} nodes wait for room on the cluster."
+    most = {name: max((total.get(name, 0.0) for total in totals), default=0.0) for name in bundle}
+    asked, there = " and ".join(_amounts(bundle)), ", ".join(_amounts(most))
+    return f"A node of this run takes {asked}, which no machine of the cluster has ({there} at most). The run waits for one."
+
+
+def _amounts(amounts: Bundle) -> list[str]:
+    return [f"{amount / 1e9:.1f} GB memory" if name == "memory" else f"{amount:g} {name}" for name, amount in amounts.items()]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from batchmill.nodes.node_order import Abort, Answer, Drain, Finish, Message, NodeOrder, Revoke, Tasks
-from batchmill.nodes.placement import Bundle, place
+from batchmill.nodes.placement import Bundle, place, why_waiting
 from batchmill.nodes.ray_actors import Arrival, Dead, Fleet, Given, RayFleet, Refused, Started, Taken, Unanswered
 from batchmill.parallel_run.events import Asked, Event, NodeDraining, NodeGaveUp, NodeJoined, NodeLost, Task
 
@@ -22,13 +22,14 @@ HEAR_EVERY = 0.1
 class Bounds:
     """Seconds. A node is asked for news again after ``take`` at the latest; one that has said nothing for ``silence`` is lost; an actor
     that a machine with room has not made after ``start`` is sent elsewhere; ``abort`` is what nodes get to clean up; machines are looked at
-    every ``look``."""
+    every ``look``; nodes that wait for a machine for longer than ``room`` are worth a word."""
 
     take: float = 5.0
     silence: float = 40.0
     start: float = 120.0
     abort: float = 3.0
     look: float = 1.0
+    room: float = 3.0
 
 
 @dataclass(slots=True)
@@ -60,6 +61,7 @@ class RayEngine:
         *,
         granted: int | None = None,
         first_node: int = 0,
+        announce: Callable[[str], None] = lambda _text: None,
         bounds: Bounds | None = None,
         fleet: Fleet | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -69,6 +71,7 @@ class RayEngine:
         self._most = order.config.node_count
         self._wanted = self._most if granted is None else min(granted, self._most)
         self._clock = clock
+        self._announce, self._announced = announce, False
         self._fleet = fleet or RayFleet(order, bundle, self._bounds.look)
         self._crews: dict[str, _Crew] = {}
         self._next = first_node
@@ -278,6 +281,7 @@ class RayEngine:
         if self._clock() - self._looked < self._bounds.look:
             return []
         self._looked = self._clock()
+        self._tell_who_waits()
         leaving = {machine.id for machine in self._fleet.machines() if machine.draining}
         events: list[Event] = []
         for crew in list(self._crews.values()):
@@ -288,3 +292,10 @@ class RayEngine:
         if events:
             self._replace()
         return events
+
+    def _tell_who_waits(self) -> None:
+        """Once: whoever looks on is to know what the run, or a part of it, waits for."""
+        waiting = [crew for crew in self._crews.values() if crew.machine is None and self._clock() - crew.heard > self._bounds.room]
+        if waiting and not self._announced:
+            self._announced = True
+            self._announce(why_waiting(self._fleet.machines(), self._bundle, len(waiting), len(self._crews)))

@@ -71,7 +71,16 @@ class Play:
     def __init__(self, nodes: int = 2, machines: int = 2, granted: int | None = None) -> None:
         self.clock = [100.0]
         self.fleet = FakeFleet(self.clock, [ClusterNode(f"m{n}", f"m{n}", total={"CPU": 2}, available={"CPU": 2}) for n in range(machines)])
-        self.engine = RayEngine(order(nodes), {"CPU": 2}, granted=granted, bounds=BOUNDS, fleet=self.fleet, clock=lambda: self.clock[0])
+        self.said: list[str] = []
+        self.engine = RayEngine(
+            order(nodes),
+            {"CPU": 2},
+            granted=granted,
+            announce=self.said.append,
+            bounds=BOUNDS,
+            fleet=self.fleet,
+            clock=lambda: self.clock[0],
+        )
 
     def hear(self, *arrivals: Arrival) -> list[Event]:
         self.fleet.coming += arrivals
@@ -107,8 +116,25 @@ def test_without_room_a_node_waits_for_a_machine() -> None:
     play.engine.start()
     assert play.fleet.launched == {"node0": "m0", "node1": None}
     assert play.pass_time(BOUNDS.start * 3, "node0") == [], "whoever waits for room is not late"
+    assert play.said == ["1 of 2 nodes wait for room on the cluster."]
     assert play.hear(Started("node1", "m7")) == [NodeJoined("node1")]
     assert play.engine.machines["node1"] == "m7"
+
+
+def test_who_looks_on_is_told_that_no_machine_is_large_enough() -> None:
+    play = Play(1)
+    play.fleet.cluster = [ClusterNode("m0", "m0", total={"CPU": 1}, available={"CPU": 1})]
+    play.engine.start()
+    play.pass_time(BOUNDS.room)
+    assert play.said == []
+    play.pass_time(BOUNDS.room)
+    assert play.said == ["A node of this run takes 2 CPU, which no machine of the cluster has (1 CPU at most). The run waits for one."]
+
+
+def test_nodes_that_find_room_are_not_worth_a_word() -> None:
+    play = Play().started()
+    play.pass_time(BOUNDS.start, "node0", "node1")
+    assert play.said == []
 
 
 def test_events_come_in_order_and_news_are_asked_for_again() -> None:
