@@ -27,6 +27,7 @@ EXAMPLES: dict[str, tuple[list[str], Any]] = {
     "mini_batch_size": (["--mini-batch-size", "500rows"], "500rows"),
     "rank_mini_batch_count": (["--rank-mini-batch-count", "7"], 7),
     "workers": (["--workers", "3"], 3),
+    "gpus_per_process": (["--gpus-per-process", "0.5"], 0.5),
     "nodes": (["--nodes", "2"], 2),
     "source": (["--source", "src"], "src"),
     "environment_variables": (["--env", "A=1", "--env", "B=x=y"], {"A": "1", "B": "x=y"}),
