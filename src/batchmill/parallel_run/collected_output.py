@@ -6,7 +6,7 @@ Nothing grows meanwhile, so there is nothing to go on from after a crash: publis
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -52,12 +52,16 @@ class CollectedOutput:
         run_id: whose output it is.
         epoch: this incarnation.
         total: number of mini-batches.
+        check: raises where another run may hold the output by now.
     """
 
-    def __init__(self, store: RunStore, name: str, ledger: Ledger, run_id: str, epoch: int, total: int) -> None:
+    def __init__(
+        self, store: RunStore, name: str, ledger: Ledger, run_id: str, epoch: int, total: int, check: Callable[[], None] = lambda: None
+    ) -> None:
         self._store, self._name, self._ledger, self._total = store, name, ledger, total
         self._ours = f"{name}.partial.{run_id}."
         self._epoch = epoch
+        self._check = check
         self.front = 0
         self.length = 0
 
@@ -86,6 +90,7 @@ class CollectedOutput:
 
         Raises:
             LedgerFencedError: a newer incarnation has claimed the run; nothing was published.
+            OutputBusyError: another run may hold the output; nothing was published.
             LedgerInconsistentError: the ledger lacks a mini-batch.
             StoreError: the store does not answer, or lacks bytes of a part.
         """
@@ -97,6 +102,7 @@ class CollectedOutput:
                 self.length += len(block)
             if self.front != self._total:
                 raise LedgerInconsistentError(f"Only {self.front} of {self._total} mini-batches are in the output.")
+            self._check()
             with self._ledger.transaction():
                 self._ledger.put(output_front=str(self.front), output_length=str(self.length))
 

@@ -24,6 +24,13 @@ class OutputTarget(Protocol):
             OutputError: the folder cannot be used, or another run holds it.
         """
 
+    def check(self) -> None:
+        """Before results appear.
+
+        Raises:
+            LedgerFencedError: somebody else may hold the output by now.
+        """
+
     def fetch(self, name: str, folder: Path) -> Path:
         """Where the published file ``name`` can be read, if there is one; what lies elsewhere is brought into ``folder`` first."""
 
@@ -45,6 +52,9 @@ class LocalTarget:
     def claim(self, epoch: int) -> None:
         """Lock the folder itself."""
         self._claim = OutputClaim(self.folder, self._run.id)
+
+    def check(self) -> None:
+        """Nobody else gets the lock while this process lives."""
 
     def fetch(self, name: str, folder: Path) -> Path:
         """It is here already."""
@@ -80,6 +90,10 @@ class RemoteTarget:
         self._lock = OutputLock(self._url, self._run.id, run_name(self._run), epoch, retry_timeout=self._retry_timeout)
         self._lock.acquire()
 
+    def check(self) -> None:
+        """See whether the lock was renewed in time."""
+        self._lock.check()
+
     def fetch(self, name: str, folder: Path) -> Path:
         """Download the published file."""
         from batchmill.storage.files import open_binary
@@ -96,7 +110,7 @@ class RemoteTarget:
         """Upload every file and remove it here, one after the other: whoever repeats this uploads only what is left."""
         for path in sorted(self.folder.rglob("*")):
             if path.is_file() and ".partial." not in path.name:
-                self._lock.check()
+                self.check()
                 self._remote.publish(path, path.relative_to(self.folder).as_posix())
                 path.unlink()
         shutil.rmtree(self.folder)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchmill.errors import LedgerFencedError, LedgerInconsistentError, StoreError
+from batchmill.errors import LedgerFencedError, LedgerInconsistentError, OutputBusyError, StoreError
 from batchmill.parallel_run import collected_output
 from batchmill.parallel_run.collected_output import CollectedOutput
 from batchmill.parallel_run.events import Done
@@ -155,6 +155,16 @@ def test_an_incarnation_that_was_replaced_does_not_publish(store: RunStore, ledg
         CollectedOutput(store, "out.txt", ledger, "run", 1, 4).publish()
     assert store.results.read("out.txt") == b"newer"
     assert outputs(store) == ["out.txt"]
+
+
+def test_an_output_that_another_run_may_hold_is_not_published(store: RunStore, ledger: SegmentedLedger) -> None:
+    def check() -> None:
+        raise OutputBusyError("taken over")
+
+    with pytest.raises(OutputBusyError):
+        CollectedOutput(store, "out.txt", ledger, "run", 1, 4, check).publish()
+    assert outputs(store) == []
+    assert ledger.meta("output_front") is None
 
 
 def test_what_killed_incarnations_left_is_removed(store: RunStore, ledger: SegmentedLedger) -> None:
