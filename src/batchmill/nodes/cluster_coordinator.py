@@ -15,7 +15,7 @@ from batchmill.nodes.coordinator_order import CoordinatorOrder
 from batchmill.nodes.earlier_shipment import EARLIER, lay_out
 from batchmill.nodes.error_log import ErrorLogged
 from batchmill.nodes.gpus import COUNT_VARIABLE, gpu_processes
-from batchmill.nodes.log_shipper import LogShipper
+from batchmill.nodes.log_shipper import LogShipper, bring_back
 from batchmill.nodes.node_order import SILENCE, NodeOrder, travelling
 from batchmill.nodes.node_share import node_share
 from batchmill.nodes.output_holder import OutputHolder
@@ -77,6 +77,8 @@ class ClusterCoordinator(Coordinator):
             raise holder.named(error) from None
         holder.take()
         self.beat.planned()
+        if self.epoch > 1:
+            bring_back(self.folder, self.store.files)
         self._logs.start()
 
     @property

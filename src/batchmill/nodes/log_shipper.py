@@ -6,10 +6,11 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from batchmill.errors import BatchmillError
+from batchmill.errors import BatchmillError, ObjectMissingError
 from batchmill.parallel_run.cluster_run import cluster_run
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.run_store import DEAD_LETTERS, LOGS
@@ -96,6 +97,20 @@ class LogShipper:
                 if state.st_size and relative not in self._leave_out:
                     found[relative] = (state.st_size, state.st_mtime_ns)
         return dict(sorted(found.items()))
+
+
+def bring_back(folder: RunFolder, files: SharedStore) -> None:
+    """Fetch the logs of a coordinator that ended elsewhere in so far as they are appended to: what is shipped replaces them.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    overview = f"job_progress_overview.{time.strftime('%Y%m%d%H', time.gmtime())}.txt"
+    for name in (*OF_ALL_NODES, overview, f"sys/metrics/{folder.id}/progress.csv"):
+        path = folder.logs / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(ObjectMissingError):
+            files.fetch(f"{LOGS}/{name}", path)
 
 
 def send_back(folder: RunFolder) -> None:

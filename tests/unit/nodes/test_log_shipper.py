@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.nodes.log_shipper import LogShipper, interval, pause
+from batchmill.nodes.log_shipper import LogShipper, bring_back, interval, pause
+from batchmill.parallel_run.run_folder import RunFolder
 from tests.memory_store import MemoryStore
 
 
@@ -44,6 +45,17 @@ def test_a_large_log_is_put_less_often_and_whole_at_the_end(logs: Path) -> None:
     assert shipper.ship(108.1) == ["large"]
     write(logs, "large", "end")
     assert shipper.ship(108.2, last=True) == ["large"]
+
+
+def test_a_later_coordinator_goes_on_with_the_logs_of_an_earlier_one(tmp_path: Path) -> None:
+    store = MemoryStore()
+    first, second = RunFolder(tmp_path / "one" / "run"), RunFolder(tmp_path / "two" / "run")
+    write(first.logs, "user/error.txt", "it failed\n")
+    LogShipper(first.logs, store, leave_out=()).ship(100.0)
+    bring_back(second, store)
+    write(second.logs, "user/error.txt", "and again\n")
+    LogShipper(second.logs, store, leave_out=()).ship(100.0)
+    assert store.objects == {"logs/user/error.txt": b"it failed\nand again\n"}
 
 
 def test_a_store_that_is_away_gets_them_later(logs: Path) -> None:
