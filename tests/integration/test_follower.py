@@ -10,7 +10,9 @@ import pytest
 
 from batchmill.errors import StoreError
 from batchmill.nodes import follower as module
+from batchmill.nodes.cluster_handle import CoordinatorHandle
 from batchmill.nodes.coordinator_beat import CoordinatorBeat
+from batchmill.nodes.coordinator_order import CoordinatorOrder
 from batchmill.nodes.follower import Follower
 from batchmill.parallel_run.cluster_run import ClusterRun
 from batchmill.parallel_run.run import create_run
@@ -76,3 +78,23 @@ def test_a_coordinator_that_cannot_go_on_says_why(run: ClusterRun, tmp_path: Pat
     ending = Follower(run).carry_out()
     assert ending.status is RunStatus.INTERRUPTED
     assert ending.error == f"Cannot write to s3://bucket/out: it does not answer. Then: batchmill resume {run.folder.id}"
+
+
+@pytest.mark.parametrize("error", [StoreError("refused"), KeyboardInterrupt()])
+@pytest.mark.parametrize("new", [True, False])
+def test_who_hands_nothing_over_leaves_nothing_beside_the_inputs(
+    run: ClusterRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, new: bool
+) -> None:
+    if not new:
+        run.begin()
+
+    def start(order: CoordinatorOrder) -> CoordinatorHandle:
+        assert list((tmp_path / "in").iterdir()) != []
+        raise error
+
+    monkeypatch.setattr(module, "Connection", NoConnection)
+    monkeypatch.setattr(module.CoordinatorHandle, "start", start)
+    with pytest.raises(type(error)):
+        Follower(run).prepare()
+    assert list((tmp_path / "in").iterdir()) == []
+    assert run.folder.path.exists() == (not new or isinstance(error, KeyboardInterrupt))

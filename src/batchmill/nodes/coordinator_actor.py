@@ -70,7 +70,7 @@ class CoordinatorActor:
                 self._outcome = {"status": str(status)}
             except BatchmillError as error:
                 self._outcome = told(error)
-            except Exception as error:
+            except BaseException as error:  # whatever it was: nobody else would end this actor
                 traceback.print_exc()
                 self._outcome = told(BatchmillError(f"The coordinator ended with {type(error).__name__}: {error}"))
             threading.Thread(target=_leave, args=(self._actor,), name="batchmill-leave", daemon=True).start()

@@ -99,12 +99,14 @@ class Follower:
             self.submitted = True
             self._wait_for_plan(handle)
         except BaseException as error:
-            if isinstance(error, (BatchmillError, OSError)):
-                if handle is not None:
-                    handle.end()
-                submission.undo() if new else None
-                if new:
-                    shutil.rmtree(self.folder.path, ignore_errors=True)
+            refused = isinstance(error, (BatchmillError, OSError))
+            if refused and handle is not None:
+                handle.end()
+            if refused or handle is None:
+                submission.withdraw()
+            if refused and new:
+                submission.undo()
+                shutil.rmtree(self.folder.path, ignore_errors=True)
             self.folder.unlock()
             if isinstance(error, OSError):
                 where = f" ({error.filename})" if error.filename else ""

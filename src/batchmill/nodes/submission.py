@@ -117,9 +117,12 @@ class Submission:
             earlier=() if self._settings.reuse is None else ship_earlier(description, run.store),
         )
 
-    def undo(self) -> None:
-        """The run was refused: nothing of it is left in the store, beside its inputs and at its output."""
+    def withdraw(self) -> None:
+        """No coordinator looks for what lies beside the inputs."""
         remove_proofs(self._proofs)
+
+    def undo(self) -> None:
+        """The run was refused: nothing of it is left in the store and at its output."""
         with suppress(BatchmillError, OSError):
             self._run.store.files.clear("")
         for path in [Path(self._run.place, ".batchmill"), *self._made] if not self._run.remote else []:
