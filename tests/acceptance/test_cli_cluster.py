@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from batchmill.parallel_run.ledger import Ledger
-from tests.acceptance.conftest import REFERENCE, SCORE, Start, shown, until_half_done
+from tests.acceptance.conftest import REFERENCE, SCORE, Start, shown, until, until_half_done
 from tests.conftest import Project
 from tests.ray_cluster import RayCluster, ray_cluster
 
@@ -196,9 +196,11 @@ def test_a_failing_run_says_why_and_keeps_its_logs(scored: Project, words: Words
     assert "exceeds error threshold" in ended.stderr
     assert shown(scored)["status"] == "Failed"
     told = scored.batchmill("runs", "errors", "last", "--traceback").stdout
-    assert re.search(r"mini-batch 20  \S*bad1.txt  ValueError: bad1.txt is bad", told)
+    failed = re.search(r"mini-batch 20  \S*(bad[12]).txt  ValueError: (bad[12]).txt is bad", told)
+    assert failed, told
+    assert failed[1] == failed[2]
     assert 'raise ValueError(f"{name} is bad' in told
-    assert "about to fail on bad1.txt" in scored.batchmill("runs", "logs", "last").stdout
+    assert f"about to fail on {failed[1]}.txt" in scored.batchmill("runs", "logs", "last").stdout
     assert not (scored.folder / "out" / "parallel_run_step.txt").exists()
     assert (scored.folder / "in" / "bad1.txt").exists()
 
@@ -258,6 +260,29 @@ def test_a_killed_coordinator_is_started_again(scored: Project, words: Words, st
     assert process.returncode == 0, told
     assert scored.read("out/parallel_run_step.txt") == REFERENCE
     assert ledger_value(scored, run, "epoch") == "2"
+
+
+@pytest.mark.slow
+def test_a_frozen_coordinator_that_was_given_up_disturbs_nobody(scored: Project, words: Words, start: Start, gate: Path) -> None:
+    process = start(*words, *at(gate))
+    until_half_done(scored, process)
+    process.kill()
+    run = shown(scored)["id"]
+    frozen = coordinators(run)
+    assert frozen
+    for one in frozen:
+        one.suspend()
+    until(lambda: shown(scored, run)["status"] == "Interrupted")
+    assert scored.batchmill("runs", "cancel", run).returncode == 0
+    for one in frozen:
+        one.resume()
+    assert psutil.wait_procs(frozen, timeout=60)[1] == [], "it has nothing to do, and ends for good"
+    assert shown(scored, run)["status"] == "Canceled"
+    assert coordinators(run) == []
+    gate.touch()
+    resumed = scored.batchmill("resume", run)
+    assert resumed.returncode == 0, resumed.stderr
+    assert scored.read("out/parallel_run_step.txt") == REFERENCE
 
 
 def test_files_of_scripts_arrive(scored: Project, words: Words) -> None:

@@ -580,7 +580,7 @@ def test_a_worker_under_another_python(bench: Bench, monkeypatch: pytest.MonkeyP
     def other(self: Coordinator, source: Path) -> NodeConfig:
         return replace(plain(self, source), python=python)
 
-    monkeypatch.setattr(Coordinator, "_start_reserve", lambda self: None)
+    monkeypatch.setattr(Coordinator, "_start_ahead", lambda self: None)
     monkeypatch.setattr(Coordinator, "node_config", other)
     result = bench(
         f"""

@@ -13,11 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from batchmill.errors import EntryScriptError, SnapshotError
+from batchmill.parallel_run.run_store import FOLDER
 from batchmill.storage.home import home_places
 
 FILE_LIMIT = 2_000
 BYTE_LIMIT = 300 << 20
-ALWAYS_LEFT_OUT = {".git", "__pycache__", ".ipynb_checkpoints", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache"}
+ALWAYS_LEFT_OUT = {".git", "__pycache__", ".ipynb_checkpoints", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", FOLDER}
+"""The last is where runs on clusters keep what they need, each its snapshot: copied along, it would double with every run."""
 
 
 def check_script(script: str) -> Path:

@@ -10,7 +10,6 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from batchmill.settings.ray_address import plain_address
 from batchmill.workspace.node_keeping import NodeKeeping
 
 if TYPE_CHECKING:
@@ -81,42 +80,22 @@ def pictures(address: str) -> dict[str, Picture]:
     return found
 
 
-def reach(address: str) -> None:
-    """Connect this process to the cluster at ``address``; leaves the one that this function connected it to before, if that is another.
-
-    A connection that others made stands, whatever it is to.
-
-    Raises:
-        ClusterError: Ray is not installed, or nothing answers there.
-    """
-    global _reached
-    from batchmill.workspace.ray_cluster import connect, disconnect, import_ray
-
-    ray = import_ray()
-    if ray.is_initialized() and _reached not in (None, plain_address(address)):
-        disconnect()
-    if not ray.is_initialized():
-        _reached = None
-        connect(address)
-        _reached = plain_address(address)
-
-
-_reached: str | None = None
-
-
 def _call(address: str, method: str, *arguments: object, make: bool = True) -> Any:
-    from batchmill.workspace.ray_cluster import NAMESPACE, import_ray, translated
+    from batchmill.workspace.ray_cluster import NAMESPACE, connect, disconnect, import_ray, translated
 
     ray = import_ray()
-    reach(address)
-    with translated("told of its nodes"):
-        try:
-            keeper = ray.get_actor(NAME, namespace=NAMESPACE)
-        except ValueError:
-            if not make:
-                return None
-            keeper = _made()
-        return ray.get(getattr(keeper, method).remote(*arguments), timeout=ANSWER_SECONDS)
+    connect(address)
+    try:
+        with translated("told of its nodes"):
+            try:
+                keeper = ray.get_actor(NAME, namespace=NAMESPACE)
+            except ValueError:
+                if not make:
+                    return None
+                keeper = _made()
+            return ray.get(getattr(keeper, method).remote(*arguments), timeout=ANSWER_SECONDS)
+    finally:
+        disconnect(keep=True)
 
 
 def _made() -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,8 @@ HEAD_CALL, CLIENT_CALL = "/ray.rpc.NodeInfoGcsService/GetClusterId", "/ray.rpc.R
 UNKNOWN_CALL = b"grpc-status\x0212"
 """In the answer of a gRPC server that has no such call: UNIMPLEMENTED, as HPACK writes it (RFC 7541)."""
 SETTINGS_FRAME = 4
+LOOPBACK = {"127.0.0.1", "::1"}
+LEAVE = "Leave that one with ray.shutdown() first, or use a process of its own for each cluster, as the command line does."
 
 
 class ClusterError(UsageError):
@@ -65,16 +68,59 @@ def import_ray() -> Any:
 def connect(address: str) -> None:
     """Connect this process to the cluster at ``address`` (what ``ray.init`` takes, with or without ``ray:`` in front of a plain one).
 
-    Nothing happens where the process is connected already, as every process of Ray is.
+    A process has one connection; it stands until each who called this has called `disconnect`. One that the user made with ``ray.init``
+    is used and stays. Nothing happens in a process that the cluster started.
 
     Raises:
-        ClusterError: Ray is not installed, or nothing of the kind answers there; told within seconds.
+        ClusterError: Ray is not installed, nothing of the kind answers there (told within seconds), or the process is connected to
+            another cluster.
     """
+    global _own, _asked, _users
     ray = import_ray()
-    if ray.is_initialized():
+    if _started_by_cluster(ray):
         return
     address = _meant(plain_address(address))
-    _look(address)
+    with _lock:
+        found = _connected_to(ray)
+        if found is not None and found != _own:
+            _own, _asked, _users = None, None, 0  # the user's
+        if found is None or not (address == _asked or _same(found, address)):
+            if found is not None and (_own is None or _users):
+                raise ClusterError(f"This process is connected to another Ray cluster than {address}: {found}.", cure=LEAVE)
+            _look(address)
+            if found is not None:
+                ray.shutdown()
+            _initialize(ray, address)
+            _own, _asked, _users = _connected_to(ray), address, 0
+        _users += 1
+
+
+def disconnect(*, keep: bool = False) -> None:
+    """Leave the cluster, if nobody else in this process needs it; with ``keep``, only when another one is wanted.
+
+    Actors that are not detached end with the connection.
+    """
+    global _own, _asked, _users
+    ray = import_ray()
+    if _started_by_cluster(ray):
+        return
+    with _lock:
+        _users = max(_users - 1, 0)
+        if _users == 0 and not keep and _own is not None and _own == _connected_to(ray):
+            _own = _asked = None
+            with translated("left"):
+                ray.shutdown()
+
+
+_lock = threading.RLock()
+_own: str | None = None
+"""Where the connection leads that was made here."""
+_asked: str | None = None
+"""What was given for it."""
+_users = 0
+
+
+def _initialize(ray: Any, address: str) -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Ray Client connection timed out")  # the error says so
@@ -83,11 +129,34 @@ def connect(address: str) -> None:
         raise ClusterError(f"The Ray cluster at {address} cannot be used: {_line(error)}", cure=_cure(address)) from error
 
 
-def disconnect() -> None:
-    """Leave the cluster; actors that are not detached end with it."""
-    ray = import_ray()
-    with translated("left"):
-        ray.shutdown()
+def _started_by_cluster(ray: Any) -> bool:
+    return bool(ray.is_initialized() and ray._private.worker.global_worker.mode == ray._private.worker.WORKER_MODE)
+
+
+def _connected_to(ray: Any) -> str | None:
+    """Where the connection of this process leads."""
+    if not ray.is_initialized():
+        return None
+    if ray.util.client.ray.is_connected():
+        return f"{CLIENT}{ray.util.client.ray.get_context().client_worker._conn_str}"
+    return str(ray.get_runtime_context().gcs_address)
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two addresses are names of one place."""
+    if one.startswith(CLIENT) != other.startswith(CLIENT):
+        return False
+    (host, _, port), (host2, _, port2) = (address.removeprefix(CLIENT).rpartition(":") for address in (one, other))
+    return port == port2 and (host == host2 or bool(_resolved(host) & _resolved(host2)))
+
+
+def _resolved(host: str) -> set[str]:
+    """Addresses of a host; Ray calls this machine by the one that others use."""
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(host.strip("[]"), None)}
+    except OSError:
+        return set()
+    return found | {import_ray().util.get_node_ip_address()} if found & LOOPBACK else found
 
 
 @contextmanager

@@ -54,6 +54,30 @@ def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None
     assert caught.value.exit_code == 2
 
 
+def test_one_connection_for_all_who_need_the_same_cluster() -> None:
+    ray = pytest.importorskip("ray", reason="NOT TESTED on Ray: it is not installed")
+    with ray_cluster(0) as cluster, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        other = f"127.0.0.1:{free.getsockname()[1]}"
+        connect(cluster.address)
+        connect("localhost:" + cluster.address.rpartition(":")[2])
+        with pytest.raises(ClusterError, match=f"connected to another Ray cluster than {other}: .*Leave that one with"):
+            connect(other)
+        disconnect()
+        assert ray.is_initialized(), "the first one still needs it"
+        disconnect(keep=True)
+        assert ray.is_initialized()
+        with pytest.raises(ClusterError, match=f"No Ray cluster answers at {other}"):
+            connect(other)
+        connect(cluster.address)
+        disconnect()
+        assert not ray.is_initialized()
+        ray.init(cluster.address, logging_level="ERROR")
+        connect(cluster.address)
+        disconnect()
+        assert ray.is_initialized(), "it is not ours to end"
+
+
 def connect_as_client(address: str) -> None:
     """Every client gets a server of its own on a port that Ray believes to be free; another cluster of this machine may have it."""
     for _ in range(5):
