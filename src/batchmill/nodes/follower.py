@@ -47,6 +47,8 @@ class Follower:
         self._beaten = 0.0
         self._last: tuple[int, int] | None = None
         self._logs_at = 0.0
+        self._looked_at: tuple[int, int] | None = None
+        self._looked = 0.0
         self._refusal: BatchmillError | None = None
 
     def prepare(self) -> None:
@@ -158,10 +160,11 @@ class Follower:
                 elif started:
                     self.progress.update(counts)
                 self._hand_on_cancel()
-                self._mirror(last=False)
-                status = self._status()
-                if (status.ended and not self._working(beat)) or self._gave_up(beat) or self._lost():
-                    break
+                if self._worth_a_look():
+                    self._mirror(last=False)
+                    status = self._status()
+                    if (status.ended and not self._working(beat)) or self._gave_up(beat) or self._lost():
+                        break
                 time.sleep(self._pause)
             return self._conclude()
         finally:
@@ -226,6 +229,14 @@ class Follower:
         with suppress(BatchmillError):
             self.run.refresh(logs=logs)
             self._logs_at = now if logs else self._logs_at
+
+    def _worth_a_look(self) -> bool:
+        """Whether the coordinator has said something since the last look, or that was a beat ago."""
+        now = time.monotonic()
+        if self._looked_at == self._last and now - self._looked < BEAT:
+            return False
+        self._looked_at, self._looked = self._last, now
+        return True
 
     def _working(self, beat: Heartbeat | None) -> bool:
         """Whether the coordinator of a run that has ended still has to say so."""

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ SLOW = 1 << 20
 NODES = 16
 """Nodes that look every `EVERY` seconds; twice as many look half as often, so that a store has no more to do for a large cluster."""
 LONGEST = 60.0
+AT_ONCE = 8
+"""Files on their way at once: a put takes an object store its time, whatever the size."""
 LAST_SECONDS = 20.0
 
 OF_ALL_NODES = ("user/error.txt",)
@@ -44,6 +47,7 @@ class LogShipper:
         self._every = every
         self._leave_out = leave_out
         self._shipped: dict[str, _Shipped] = {}
+        self._away = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._body, name="batchmill-logs", daemon=True)
         self.problem: str | None = None
@@ -63,21 +67,29 @@ class LogShipper:
 
     def ship(self, now: float, *, last: bool = False) -> list[str]:
         """Put the files that have changed and whose turn it is (``last``: all that have changed); returns their names."""
-        put = []
-        for name, mark in self._look().items():
-            before = self._shipped.get(name)
-            if before is not None and (before.mark == mark or not (last or now - before.at >= pause(mark[0], self._every))):
-                continue
-            try:
-                self._files.put_file(f"{LOGS}/{name}", self._logs / name)
-            except FileNotFoundError:
-                continue  # removed since the look
-            except (BatchmillError, OSError) as error:
-                self.problem = str(error)
-                break
-            self._shipped[name] = _Shipped(mark, now)
-            put.append(name)
+        chosen = {name: mark for name, mark in self._look().items() if self._due(name, mark, now, last)}
+        self._away = False
+        with ThreadPoolExecutor(AT_ONCE, "batchmill-logs") as threads:
+            put = [name for name, there in zip(chosen, threads.map(self._put, chosen), strict=True) if there]
+        self._shipped |= {name: _Shipped(chosen[name], now) for name in put}
         return put
+
+    def _due(self, name: str, mark: tuple[int, int], now: float, last: bool) -> bool:
+        before = self._shipped.get(name)
+        return before is None or (before.mark != mark and (last or now - before.at >= pause(mark[0], self._every)))
+
+    def _put(self, name: str) -> bool:
+        """Whether it is there now; one that was removed since the look is not missed, and a store that is away is not asked again."""
+        if self._away:
+            return False
+        try:
+            self._files.put_file(f"{LOGS}/{name}", self._logs / name)
+        except FileNotFoundError:
+            return False
+        except (BatchmillError, OSError) as error:
+            self.problem, self._away = str(error), True
+            return False
+        return True
 
     def _body(self) -> None:
         while not self._stop.wait(self._every):

@@ -26,6 +26,7 @@ SKEW = 5.0
 """Seconds by which clocks may differ unnoticed; beyond that it is looked whether the heart still beats."""
 BEAT = 1.0
 MARKS = "mirrored.json"
+AT_ONCE = 8
 _seen: dict[str, tuple[tuple[int, int], float]] = {}
 
 
@@ -197,7 +198,9 @@ class ClusterRun:
         return new
 
     def refresh_logs(self) -> None:
-        """Logs and dead letters, those that changed."""
+        """Logs and dead letters, those that changed; several at once, for each takes an object store its time."""
+        from concurrent.futures import ThreadPoolExecutor
+
         marks_file = self.folder.path / MARKS
         try:
             marks = json.loads(marks_file.read_text())
@@ -205,15 +208,17 @@ class ClusterRun:
             marks = {}
         found = {entry.name: entry.mark for entry in self.store.files.list(LOGS)}
         changed = [name for name, mark in found.items() if marks.get(name) != mark]
-        for name in changed:
-            path = self.folder.path / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with suppress(ObjectMissingError):
-                self.store.files.fetch(name, path)
-        with suppress(ObjectMissingError):
-            self.store.files.fetch(DEAD_LETTERS, self.folder.dead_letters)
+        with ThreadPoolExecutor(AT_ONCE, "batchmill-fetch") as threads:
+            list(threads.map(self._fetch, [*changed, DEAD_LETTERS]))
         if changed:
             atomic_write(marks_file, json.dumps(found))
+
+    def _fetch(self, name: str) -> None:
+        """Where it is; what is not there any more, or not yet, need not be here."""
+        path = self.folder.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(ObjectMissingError):
+            self.store.files.fetch(name, path)
 
     def bring_plan(self) -> None:
         """The plan, for whoever looks at mini-batches after the run.

@@ -64,9 +64,10 @@ def test_a_store_that_is_away_gets_them_later(logs: Path) -> None:
     write(logs, "a", "x")
     write(logs, "b", "x")
     store.refusals = 1
-    assert shipper.ship(100.0) == []
+    before = shipper.ship(100.0)
+    assert len(before) < 2
     assert shipper.problem
-    assert shipper.ship(102.0) == ["a", "b"]
+    assert sorted([*before, *shipper.ship(102.0)]) == ["a", "b"]
 
 
 def test_they_go_by_themselves_and_the_rest_when_it_is_closed(logs: Path) -> None:
