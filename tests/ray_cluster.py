@@ -110,6 +110,14 @@ class RayCluster:
         accepted, message = client.drain_node(node.id, reason, "preempted", int((time.time() + seconds) * 1000))
         assert accepted, message
 
+    def stop_head(self) -> None:
+        """Kill the process of the head that knows the cluster; its machines stay."""
+        self._cluster.head_node.kill_gcs_server()
+
+    def start_head(self) -> None:
+        """Start it again at the same address."""
+        self._cluster.head_node.start_gcs_server()
+
     def wait_until_gone(self, processes: Sequence[psutil.Process], seconds: float = 30) -> None:
         """Wait until none of these processes runs any more."""
         deadline = time.monotonic() + seconds
@@ -144,9 +152,9 @@ def _runs(process: psutil.Process) -> bool:
 
 
 @contextmanager
-def ray_cluster(nodes: int = 0, cpus: float = 2, client_port: int | None = None) -> Iterator[RayCluster]:
+def ray_cluster(nodes: int = 0, cpus: float = 2, client_port: int | None = None, *, durable: bool = False) -> Iterator[RayCluster]:
     """A cluster of a head without CPUs and ``nodes`` nodes; this process is not connected to it (`connected`). ``client_port``: where its
-    server for clients (``ray://``) listens, if there is to be one."""
+    server for clients (``ray://``) listens, if there is to be one. ``durable``: the head keeps what it knows on disk (`stop_head`)."""
     pytest.importorskip("ray", reason="NOT TESTED on Ray: it is not installed")
     from ray.cluster_utils import Cluster
 
@@ -155,7 +163,8 @@ def ray_cluster(nodes: int = 0, cpus: float = 2, client_port: int | None = None)
         for name, value in {**ENVIRONMENT, "RAY_TMPDIR": folder}.items():
             patch.setenv(name, value)
         patch.delenv("RAY_ADDRESS", raising=False)
-        head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": STORE, "_system_config": HEALTH}
+        system = {**HEALTH, "gcs_storage": "rocksdb", "gcs_storage_path": f"{folder}/head"} if durable else HEALTH
+        head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": STORE, "_system_config": system}
         if client_port is not None:
             head["ray_client_server_port"] = client_port
         cluster = RayCluster(Cluster(initialize_head=True, head_node_args=head))

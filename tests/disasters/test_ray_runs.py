@@ -143,3 +143,18 @@ def test_all_machines_die_and_others_come(cluster: RayCluster, machines: list[Ra
             cluster.kill(machine)
         cluster.add_node(1)
         run.ended_well(process)
+
+
+@pytest.mark.slow
+def test_the_head_restarts(project: Project) -> None:
+    """One that keeps what it knows outside of its process, as clusters that are to survive this have it."""
+    with ray_cluster(durable=True) as cluster:
+        for _ in range(3):
+            cluster.add_node(1)
+        run = RunOnCluster(project, cluster)
+        with run.begun() as process:
+            assert run.until(ITEMS // 4, process)
+            cluster.stop_head()
+            assert run.until(ITEMS // 2, process), run.told
+            cluster.start_head()
+            run.ended_well(process)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from batchmill.data.listing import Input, open_input, reaches
 from batchmill.errors import InputError
+from batchmill.nodes.path_proof import make_proofs, remove_proofs
 
 
 def touch(folder: Path, *names: str | bytes, content: bytes = b"x") -> None:
@@ -86,6 +87,14 @@ def test_hidden_names_are_skipped_unless_asked_for(tmp_path: Path) -> None:
     assert listed(tmp_path) == ["a"]
     assert listed(tmp_path, include_hidden=True) == [".b", ".c/d", "a"]
     assert listed(tmp_path / ".b") == [".b"]
+
+
+def test_what_runs_on_clusters_leave_for_a_while_is_never_input(tmp_path: Path) -> None:
+    touch(tmp_path, "a", ".b", "c/d")
+    proofs = make_proofs([tmp_path, tmp_path / "c"])
+    assert listed(tmp_path, include_hidden=True) == [".b", "a", "c/d"]
+    assert listed(f"{tmp_path}/.*") == [".b"]
+    remove_proofs(proofs)
 
 
 def test_names_that_are_no_utf8_survive(tmp_path: Path) -> None:

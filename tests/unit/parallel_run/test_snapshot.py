@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from batchmill.errors import EntryScriptError, SnapshotError
+from batchmill.nodes.path_proof import make_proofs
 from batchmill.parallel_run import snapshot
 from batchmill.parallel_run.snapshot import IgnoreRules, check_script, take_snapshot
 
@@ -27,6 +28,14 @@ def test_inputs_and_output_beside_the_script_stay_where_they_are(tmp_path: Path)
     script, root = take_snapshot(tmp_path / "src/score.py", None, tmp_path / "snapshot", data)
     assert copied(root) == ["model/a.txt", "score.py"]
     assert script == tmp_path / "snapshot/score.py"
+
+
+def test_what_other_runs_leave_for_a_while_beside_their_inputs_is_not_copied(tmp_path: Path) -> None:
+    write(tmp_path, "src/score.py", "src/images/.1.png")
+    (proof,) = make_proofs([tmp_path / "src/images"])
+    assert proof.token is not None
+    _, root = take_snapshot(tmp_path / "src/score.py", None, tmp_path / "snapshot")
+    assert copied(root) == ["images/.1.png", "score.py"]
 
 
 @pytest.mark.parametrize("home", ["src/.batchmill", "src"])
