@@ -10,7 +10,7 @@ from tests.engine_stage import LOCAL, RAY
 from tests.ray_cluster import RayCluster, connected, ray_cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def machines() -> Iterator[RayCluster]:
     with ray_cluster(2) as cluster, connected(cluster):
         yield cluster
