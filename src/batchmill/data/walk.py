@@ -21,6 +21,8 @@ from batchmill.storage.chunk import Chunk
 CHUNK = 16_384
 SLASH = ord("/")
 DOT = ord(".")
+PROOF = b".batchmill-seen-"
+"""How the names of files begin that runs on clusters put into folders for a while, to see whether others see them (path proofs)."""
 READABLE_FILE = stat.S_IFREG | 0o444
 TYPE_AND_READ = stat.S_IFMT(0o177777) | 0o444
 
@@ -42,7 +44,7 @@ class _Folder:
 class FolderWalk:
     """The files below ``root``.
 
-    * Names that begin with a dot are skipped, files and folders, unless ``include_hidden``.
+    * Names that begin with a dot are skipped, files and folders, unless ``include_hidden``. Proofs of paths (`PROOF`) are no input ever.
     * Links to files are files. Links to folders are entered, except those that lead back to a folder the walk is inside of
       (its files are already in the listing under their shorter path).
     * Sockets, pipes and devices are no files and are skipped; a link to nothing, an unreadable file or folder is an error.
@@ -118,11 +120,11 @@ class FolderWalk:
 
     def _names(self, entries: list[os.DirEntry[bytes]], folder: _Folder) -> list[bytes]:
         names: list[bytes] = []
-        add, every_name, plain = names.append, self._include_hidden, self._glob is None
+        add, plain = names.append, self._glob is None
         for entry in entries:
             name = entry.name
             # Almost every entry is a file that is wanted: it must not cost a call.
-            if not (plain and (every_name or name[0] != DOT) and entry.is_file(follow_symlinks=False)):
+            if not (plain and name[0] != DOT and entry.is_file(follow_symlinks=False)):
                 name = self._name(entry, folder)
             if name:
                 add(name)
@@ -131,7 +133,7 @@ class FolderWalk:
     def _name(self, entry: os.DirEntry[bytes], folder: _Folder) -> bytes:
         """The entry's name, with a slash when it is a folder; empty when it is nothing that the walk takes."""
         name = entry.name
-        if name[0] == DOT and not self._include_hidden:
+        if name[0] == DOT and (not self._include_hidden or name.startswith(PROOF)):
             return b""
         if entry.is_file(follow_symlinks=False):
             return name if self._glob is None or self._glob.match(folder.states, name) else b""

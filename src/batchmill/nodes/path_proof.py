@@ -14,9 +14,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from batchmill.data.walk import PROOF
+
 ENTRIES = 64
-PREFIX = ".batchmill-seen-"
-"""Token files are hidden, so that a listing of the folder passes over them."""
+PREFIX = PROOF.decode()
+"""Token files are hidden, and a walk through the folder passes over them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
+from batchmill.data.walk import PROOF
 from batchmill.errors import EntryScriptError, SnapshotError
 from batchmill.parallel_run.run_store import FOLDER
 from batchmill.storage.home import home_places
@@ -20,6 +21,8 @@ FILE_LIMIT = 2_000
 BYTE_LIMIT = 300 << 20
 ALWAYS_LEFT_OUT = {".git", "__pycache__", ".ipynb_checkpoints", ".venv", ".mypy_cache", ".pytest_cache", ".ruff_cache", FOLDER}
 """The last is where runs on clusters keep what they need, each its snapshot: copied along, it would double with every run."""
+PROOFS = PROOF.decode()
+"""In folders that other runs read or write: gone a moment later."""
 
 
 def check_script(script: str) -> Path:
@@ -118,7 +121,7 @@ def _files(root: Path, script: Path | None, leave_out: set[Path]) -> list[Path]:
 
 
 def _wanted(path: Path, root: Path, rules: IgnoreRules, leave_out: set[Path], *, is_folder: bool) -> bool:
-    if path.name in ALWAYS_LEFT_OUT or path in leave_out:
+    if path.name in ALWAYS_LEFT_OUT or path.name.startswith(PROOFS) or path in leave_out:
         return False
     return not rules.ignored(path.relative_to(root).as_posix(), is_folder=is_folder)
 
