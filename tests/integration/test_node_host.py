@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -420,6 +421,22 @@ def test_a_plan_that_gets_lost_loses_the_node(publish: Make, monkeypatch: pytest
     host.until(lambda: host.host.ended)
     (lost,) = host.of(NodeLost)
     assert "plan/items.index" in lost.reason
+
+
+def test_a_plan_that_the_disk_cannot_take_loses_the_node(publish: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it was given would wait for ever."""
+
+    def full(*arguments: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(plan_mirror, "LARGE", 0)
+    run = publish("a", "b")
+    host = run.host().ready()
+    monkeypatch.setattr(os, "pwrite", full)
+    host.give(0)
+    host.until(lambda: host.host.ended)
+    (lost,) = host.of(NodeLost)
+    assert "No space left on device" in lost.reason
 
 
 def test_a_long_preparation_gives_signs_of_life(publish: Make, monkeypatch: pytest.MonkeyPatch) -> None:

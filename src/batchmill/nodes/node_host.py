@@ -59,7 +59,7 @@ class NodeHost:
         self._changed = threading.Condition()
         self._inbox: list[Message | _Planned] = []
         self._news: list[Event] = []
-        self._failure: BatchmillError | None = None
+        self._failure: Exception | None = None
         self._working = False
         self._over = False
         self._aborted = False
@@ -225,7 +225,7 @@ class NodeHost:
             self._inbox.append(_Planned(tasks))
             self._rouse()
 
-    def _fail(self, error: BatchmillError) -> None:
+    def _fail(self, error: Exception) -> None:
         with self._changed:
             self._failure = error
             self._rouse()

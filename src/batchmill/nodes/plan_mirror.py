@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from queue import SimpleQueue
 
-from batchmill.errors import BatchmillError
 from batchmill.nodes.node_order import PlanOrder
 from batchmill.nodes.plan_blocks import HEADER, SPARSE, PlanBlocks, make_sparse
 from batchmill.nodes.scratch import Stopped
@@ -71,7 +70,8 @@ def fetch_plan(
 class PlanMirror:
     """Has the parts of a plan that leases need, in a thread of its own; of a plan that is there as a whole, at once.
 
-    ``ready`` is called with the leases of `need`, in their order, in the thread or by the caller; ``failed`` when the plan is out of reach.
+    ``ready`` is called with the leases of `need`, in their order, in the thread or by the caller; ``failed`` when the plan is out of reach,
+    or the disk here full.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class PlanMirror:
         order: PlanOrder,
         folder: Path,
         ready: Callable[[tuple[Task, ...]], None],
-        failed: Callable[[BatchmillError], None],
+        failed: Callable[[Exception], None],
     ) -> None:
         self._ready, self._failed = ready, failed
         self._blocks = PlanBlocks(files, order, folder) if (folder / MARK).exists() else None
@@ -111,7 +111,7 @@ class PlanMirror:
                 for task in tasks:
                     self._blocks.need(task.first, task.count)
                 self._ready(tasks)
-        except BatchmillError as error:
+        except Exception as error:  # whatever it was: the leases that wait would wait for ever
             self._failed(error)
         finally:
             self._blocks.close()
