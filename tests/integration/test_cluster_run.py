@@ -14,9 +14,9 @@ from batchmill.nodes.coordinator_beat import CoordinatorBeat
 from batchmill.nodes.coordinator_order import CoordinatorOrder
 from batchmill.nodes.credentials import Credentials
 from batchmill.nodes.node_share import node_share
-from batchmill.nodes.output_holder import OutputHolder
-from batchmill.parallel_run import cluster_run
+from batchmill.parallel_run import heart
 from batchmill.parallel_run.cluster_run import ClusterRun, move
+from batchmill.parallel_run.output_holder import NOTE, OutputHolder
 from batchmill.parallel_run.run import Run, create_run
 from batchmill.parallel_run.run_store import RunStore
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
@@ -81,9 +81,23 @@ def test_a_beating_run_is_alive_until_it_says_that_it_is_over(run: ClusterRun, t
     assert told.facts["refused"]["class"] == "UsageError"
 
 
+def test_one_that_was_replaced_is_not_heard_any_more(run: ClusterRun, tmp_path: Path) -> None:
+    """It woke up when the run had ended without it."""
+    older, newer = (CoordinatorBeat(run.store, tmp_path / "cancel") for _ in range(2))
+    older.epoch, newer.epoch = 1, 2
+    older.stop(over=False)
+    newer.ended(RunStatus.COMPLETED, Counts(), None)
+    newer.stop()
+    older.refused(UsageError("No."))
+    older.stop()
+    found = run.heartbeat()
+    assert found is not None
+    assert (found.epoch, found.status, "refused" in found.facts) == (2, "Completed", False)
+
+
 def test_clocks_that_differ(run: ClusterRun, monkeypatch: pytest.MonkeyPatch) -> None:
     """A beat whose time says nothing counts when another one follows, and not when none does."""
-    monkeypatch.setattr(cluster_run, "BEAT", 0.05)
+    monkeypatch.setattr(heart, "BEAT", 0.05)
     monkeypatch.setattr("batchmill.parallel_run.run_store.time", FarClock())
     run.store.beat(1, "Running", {})
     assert not run.alive()
@@ -93,11 +107,13 @@ def test_clocks_that_differ(run: ClusterRun, monkeypatch: pytest.MonkeyPatch) ->
 
 
 class FarClock:
-    """A clock that is an hour ahead."""
+    """A clock that is an hour ahead, or another time."""
 
-    @staticmethod
-    def time() -> float:
-        return time.time() + 3600
+    def __init__(self, ahead: float = 3600) -> None:
+        self.ahead = ahead
+
+    def time(self) -> float:
+        return time.time() + self.ahead
 
 
 def test_the_folder_mirrors_ledger_and_logs(run: ClusterRun, tmp_path: Path) -> None:
@@ -141,9 +157,16 @@ def test_another_cluster(run: ClusterRun) -> None:
 def test_a_removed_run_leaves_the_results(run: ClusterRun, tmp_path: Path) -> None:
     run.store.results.put("parallel_run_step.txt", b"rows\n")
     run.store.files.put("settings.json", b"{}")
+    OutputHolder(run.store, run.folder.id, "score").take()
     Run(run.folder).remove()
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["parallel_run_step.txt"]
     assert not run.folder.path.exists()
+
+
+def test_a_removed_run_leaves_the_note_of_another_one(run: ClusterRun, tmp_path: Path) -> None:
+    OutputHolder(RunStore(str(tmp_path / "out"), "other"), "other", "score").take()
+    Run(run.folder).remove()
+    assert json.loads((tmp_path / "out" / NOTE).read_text()) == ["other", "score"]
 
 
 def test_an_output_has_one_holder_while_it_lives(tmp_path: Path) -> None:
@@ -159,6 +182,20 @@ def test_an_output_has_one_holder_while_it_lives(tmp_path: Path) -> None:
     assert "one (ONE)" in second.named(OutputBusyError("by another run")).message
     RunStore(place, "one").beat(1, "Completed", {}, over=True)
     second.refuse_if_held()
+
+
+@pytest.mark.parametrize("ahead", [3600, -3600])
+def test_a_holder_whose_clock_is_another_one_holds_while_it_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float) -> None:
+    monkeypatch.setattr(heart, "BEAT", 0.05)
+    monkeypatch.setattr("batchmill.parallel_run.run_store.time", FarClock(ahead))
+    place, name = str(tmp_path), f"far{ahead}"
+    OutputHolder(RunStore(place, name), name, name).take()
+    beats, other = RunStore(place, name), OutputHolder(RunStore(place, "other"), "other", "other")
+    beats.beat(1, "Running", {})
+    other.refuse_if_held()  # it has died, whatever its time says
+    beats.beat(1, "Running", {})
+    with pytest.raises(OutputBusyError, match=f"by run {name}"):
+        other.refuse_if_held()
 
 
 def test_orders_travel_in_small_pieces() -> None:

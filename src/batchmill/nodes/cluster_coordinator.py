@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,6 @@ from batchmill.nodes.gpus import COUNT_VARIABLE, gpu_processes
 from batchmill.nodes.log_shipper import LogShipper, bring_back
 from batchmill.nodes.node_order import SILENCE, NodeOrder, travelling
 from batchmill.nodes.node_share import node_share
-from batchmill.nodes.output_holder import OutputHolder
 from batchmill.nodes.path_proof import PathProof, make_proofs, remove_proofs
 from batchmill.nodes.placement import Bundle
 from batchmill.nodes.plan_mirror import fetch_plan, plan_order, publish_plan, published_plan
@@ -28,6 +28,7 @@ from batchmill.parallel_run.collected_output import CollectedOutput
 from batchmill.parallel_run.events import Engine, NodeConfig
 from batchmill.parallel_run.job import Ending, Job
 from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.output_holder import OutputHolder
 from batchmill.parallel_run.reuse import Reuse
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.run_identity import COMPLETE, source_list
@@ -41,6 +42,10 @@ from batchmill.workspace.ray_cluster import cluster_nodes
 
 if TYPE_CHECKING:
     from batchmill.workspace.environment_order import EnvironmentOrder
+
+
+LOCK_PATIENCE, LOCK_LOOK_EVERY = 300.0, 1.0
+"""Seconds for which the lock that an earlier incarnation had on the output is waited for, and between two tries."""
 
 
 class ClusterReuse(Reuse):
@@ -66,16 +71,11 @@ class ClusterCoordinator(Coordinator):
         self._logs = LogShipper(folder.logs, store.files, leave_out=())
         self._environment: EnvironmentOrder | None = None
         self._own_proofs: tuple[PathProof, ...] = ()
+        self._told_of_lock = False
 
     def prepare(self) -> None:
         """See `Coordinator.prepare`."""
-        holder = OutputHolder(self.store, self.folder.id, str(self.description["name"]))
-        holder.refuse_if_held()
-        try:
-            super().prepare()
-        except OutputBusyError as error:
-            raise holder.named(error) from None
-        holder.take()
+        super().prepare()
         self.beat.planned()
         if self.epoch > 1:
             bring_back(self.folder, self.store.files)
@@ -110,6 +110,29 @@ class ClusterCoordinator(Coordinator):
         if ledger.meta("created") is None:
             ledger.begin(**self.order.begin)
         return ledger
+
+    def _claim_output(self) -> None:
+        """One that Ray started again waits for the lock of the one before: file systems take their time until they know that a machine is
+        gone, and release what it held."""
+        holder, deadline = OutputHolder(self.store, self.folder.id, str(self.description["name"])), time.monotonic() + LOCK_PATIENCE
+        holder.refuse_if_held()
+        while not self._claimed(holder, patient=time.monotonic() < deadline):
+            time.sleep(LOCK_LOOK_EVERY)
+        holder.take()
+
+    def _claimed(self, holder: OutputHolder, *, patient: bool) -> bool:
+        """False where it is worth waiting."""
+        try:
+            super()._claim_output()
+        except OutputBusyError as error:
+            again = self.ledger.epoch > self.order.epoch and holder.ours
+            if not (again and patient) or self.folder.cancel_request.exists():
+                raise holder.named(error) from None
+            if not self._told_of_lock:
+                self._told_of_lock = True
+                self.progress.announce(f"Waiting for the output {self.order.output}: a coordinator that was lost still holds it.")
+            return False
+        return True
 
     def _record(self, status: RunStatus) -> None:
         """The follower tells the registry: it knows the run's folder."""

@@ -97,7 +97,7 @@ class Coordinator:
         new = self.ledger.epoch == 0
         self._made_for_output = [path for path in (self.output, *self.output.parents) if not path.exists()]
         try:
-            self.target.claim(self.ledger.epoch + 1)
+            self._claim_output()
         except BatchmillError:
             self.ledger.close()
             if new:
@@ -424,6 +424,10 @@ class Coordinator:
 
     def _open_ledger(self) -> Ledger:
         return Ledger(self.folder.ledger, write=True)
+
+    def _claim_output(self) -> None:
+        """Keep other runs out of the output. The ledger is open, and still that of the incarnation before."""
+        self.target.claim(self.ledger.epoch + 1)
 
     def _record(self, status: RunStatus) -> None:
         """Tell the registry of the workspace, if the run uses one."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.errors import BatchmillError
-from batchmill.parallel_run.cluster_run import BEAT
+from batchmill.parallel_run.heart import BEAT
 from batchmill.parallel_run.run_store import RunStore
 from batchmill.records import Counts, RunStatus
 
@@ -93,7 +93,13 @@ class CoordinatorBeat:
 
     def _beat(self) -> None:
         with suppress(BatchmillError, OSError):  # the next one may arrive
-            self._store.beat(self.epoch, self._status, self._counts, **self._facts)
+            if not self._replaced():
+                self._store.beat(self.epoch, self._status, self._counts, **self._facts)
+
+    def _replaced(self) -> bool:
+        """Whether a later incarnation has beaten: one that was only thought dead has nothing to say any more."""
+        last = self._store.alive() if self.epoch else None
+        return last is not None and last.epoch > self.epoch
 
 
 def told(error: BatchmillError) -> dict[str, Any]:

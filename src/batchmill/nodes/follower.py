@@ -17,8 +17,9 @@ from typing import Any
 from batchmill.errors import BatchmillError, RunFailedError, UsageError
 from batchmill.nodes.cluster_handle import CoordinatorHandle
 from batchmill.nodes.submission import Connection, Submission
-from batchmill.parallel_run.cluster_run import BEAT, STALE, ClusterRun
+from batchmill.parallel_run.cluster_run import ClusterRun
 from batchmill.parallel_run.earlier_runs import note
+from batchmill.parallel_run.heart import BEAT, STALE
 from batchmill.parallel_run.job import Ending
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.progress import Progress, Silent

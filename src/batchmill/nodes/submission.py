@@ -124,8 +124,8 @@ class Submission:
     def undo(self) -> None:
         """The run was refused: nothing of it is left in the store and at its output."""
         with suppress(BatchmillError, OSError):
-            self._run.store.files.clear("")
-        for path in [Path(self._run.place, ".batchmill"), *self._made] if not self._run.remote else []:
+            self._run.remove()
+        for path in self._made:
             with suppress(OSError):  # there is something else in it
                 path.rmdir()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
@@ -11,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from batchmill.errors import BatchmillError, ObjectMissingError, UsageError
+from batchmill.parallel_run.heart import Heart
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.names import Names
+from batchmill.parallel_run.output_holder import OutputHolder
 from batchmill.parallel_run.run_folder import RunFolder, on_cluster
 from batchmill.parallel_run.run_store import DEAD_LETTERS, FOLDER, LOGS, Heartbeat, RunStore
 from batchmill.parallel_run.segmented_ledger import LedgerMirror, SegmentedLedger
@@ -20,14 +21,8 @@ from batchmill.settings import RunSettings
 from batchmill.settings.ray_address import ray_address
 from batchmill.storage.files import atomic_write
 
-STALE = 20.0
-"""Seconds without a heartbeat after which a coordinator counts as gone."""
-SKEW = 5.0
-"""Seconds by which clocks may differ unnoticed; beyond that it is looked whether the heart still beats."""
-BEAT = 1.0
 MARKS = "mirrored.json"
 AT_ONCE = 8
-_seen: dict[str, tuple[tuple[int, int], float]] = {}
 
 
 def cluster_of(settings: RunSettings, workspace: str | None) -> dict[str, Any] | None:
@@ -141,35 +136,12 @@ class ClusterRun:
         """The last one; None where there is none, or the store is out of reach."""
         try:
             return self.store.alive()
-        except (BatchmillError, ValueError, TypeError):
+        except BatchmillError:
             return None
 
     def alive(self) -> bool:
-        """Whether a coordinator works at it: its heart beats. Waits for a beat where clocks differ."""
-        beat = self.heartbeat()
-        if beat is None or beat.facts.get("over"):
-            return False
-        if -SKEW <= time.time() - beat.time <= STALE:
-            return True
-        deadline = time.monotonic() + 3 * BEAT
-        while not self.moves(beat):
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(BEAT / 4)
-            beat = self.heartbeat() or beat
-        return True
-
-    def moves(self, beat: Heartbeat) -> bool:
-        """Whether this is another beat than the last one that this process has seen, or that one is not old by this machine's clock."""
-        key, now = (beat.epoch, beat.beat), time.monotonic()
-        before = _seen.get(self.folder.id)
-        if before is None:
-            _seen[self.folder.id] = (key, now - STALE - 1)
-            return False
-        if before[0] != key:
-            _seen[self.folder.id] = (key, now)
-            return True
-        return now - before[1] <= STALE
+        """Whether a coordinator works at it: its heart beats."""
+        return Heart(self.folder.id, self.heartbeat).beats()
 
     # --- the mirror -------------------------------------------------------------------------------------------------------------
 
@@ -249,6 +221,7 @@ class ClusterRun:
             StoreError: the store does not answer.
         """
         self.store.files.clear("")
+        OutputHolder(self.store, self.folder.id, str(self.description["name"])).leave()
         if not self.remote:
             with suppress(OSError):  # there are others
                 Path(self.place, FOLDER).rmdir()

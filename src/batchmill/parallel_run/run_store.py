@@ -57,10 +57,10 @@ class RunStore:
         self.files.put(ALIVE, json.dumps(asdict(Heartbeat(epoch, self._beats, status, time.time(), counts, facts))).encode())
 
     def alive(self) -> Heartbeat | None:
-        """The last sign of life, if there ever was one."""
+        """The last sign of life, if there ever was one that this version can read."""
         try:
             return Heartbeat(**json.loads(self.files.read(ALIVE)))
-        except ObjectMissingError:
+        except (ObjectMissingError, ValueError, TypeError):
             return None
 
     def request_cancel(self) -> None:

@@ -6,10 +6,9 @@ The lock of the output decides; the note says whose it is, and keeps others out 
 from __future__ import annotations
 
 import json
-import time
 
 from batchmill.errors import ObjectMissingError, OutputBusyError
-from batchmill.parallel_run.cluster_run import STALE
+from batchmill.parallel_run.heart import Heart
 from batchmill.parallel_run.run_store import FOLDER, RunStore
 
 NOTE = f"{FOLDER}/holder.json"
@@ -29,10 +28,7 @@ class OutputHolder:
             OutputBusyError: one does.
         """
         other = self._other()
-        if other is None:
-            return
-        beat = RunStore(self._store.results.place, other[0]).alive()
-        if beat is not None and not beat.facts.get("over") and time.time() - beat.time <= STALE:
+        if other is not None and Heart(other[0], RunStore(self._store.results.place, other[0]).alive).beats():
             raise _busy(self._store.results.place, other)
 
     def named(self, error: OutputBusyError) -> OutputBusyError:
@@ -44,12 +40,27 @@ class OutputHolder:
         """The output is ours now."""
         self._store.results.put(NOTE, json.dumps([self._run_id, self._name]).encode())
 
+    def leave(self) -> None:
+        """The note is gone, if it was ours."""
+        if self.ours:
+            self._store.results.delete(NOTE)
+
+    @property
+    def ours(self) -> bool:
+        """Whether this run was the last one that took the output."""
+        last = self._last()
+        return last is not None and last[0] == self._run_id
+
     def _other(self) -> tuple[str, str] | None:
+        last = self._last()
+        return None if last is None or last[0] == self._run_id else last
+
+    def _last(self) -> tuple[str, str] | None:
         try:
             run_id, name = json.loads(self._store.results.read(NOTE))
         except (ObjectMissingError, ValueError):
             return None
-        return None if run_id == self._run_id else (run_id, name)
+        return run_id, name
 
 
 def _busy(place: str, other: tuple[str, str]) -> OutputBusyError:

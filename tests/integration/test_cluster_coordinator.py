@@ -1,0 +1,108 @@
+"""A coordinator on a cluster as far as it comes without Ray: until its nodes begin."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from batchmill.errors import BatchmillError, OutputBusyError
+from batchmill.nodes import cluster_coordinator
+from batchmill.nodes.cluster_coordinator import ClusterCoordinator
+from batchmill.nodes.coordinator_actor import _Incarnation
+from batchmill.nodes.scratch import Scratch
+from batchmill.nodes.submission import Submission
+from batchmill.parallel_run.cluster_run import ClusterRun
+from batchmill.parallel_run.output_claim import OutputClaim
+from batchmill.parallel_run.output_holder import OutputHolder
+from batchmill.parallel_run.run import create_run
+from batchmill.parallel_run.run_store import RunStore
+from batchmill.settings import RunSettings
+
+Make = Callable[[str], ClusterCoordinator]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterRun:
+    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a").write_text("a")
+    (tmp_path / "score.py").write_text("def run(files):\n    return files\n")
+    values = {"script": str(tmp_path / "score.py"), "inputs": str(tmp_path / "in"), "output": str(tmp_path / "out")}
+    made = ClusterRun.of(create_run(RunSettings.parse({**values, "compute": "ray:head:6379"})))
+    made.begin()
+    return made
+
+
+@pytest.fixture
+def coordinator(run: ClusterRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """Makes incarnations of one order, each with a name of its own."""
+    monkeypatch.setattr(cluster_coordinator, "LOCK_LOOK_EVERY", 0.01)
+    order = Submission(run).prepare()
+    (tmp_path / "machine").mkdir()
+    made: list[ClusterCoordinator] = []
+
+    def make(name: str) -> ClusterCoordinator:
+        laid_out = _Incarnation(order, Scratch(order.run_id, order.epoch, name, tmp_path / "machine"))
+        made.append(ClusterCoordinator(laid_out._folder, order, laid_out._store, laid_out._beat))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.target.release()
+        one._logs.close()
+        one.folder.unlock()
+        if hasattr(one, "ledger"):
+            one.ledger.close()
+
+
+def test_one_that_is_started_again_waits_for_the_lock_of_the_one_before(coordinator: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file system knows only after a while that its machine is gone."""
+    lost, again = coordinator("coordinator-1"), coordinator("coordinator-2")
+    lost.prepare()
+    told: list[str] = []
+
+    def announce(text: str) -> None:
+        told.append(text)
+        lost.target.release()
+
+    monkeypatch.setattr(again.progress, "announce", announce)
+    again.prepare()
+    assert told == [f"Waiting for the output {again.order.output}: a coordinator that was lost still holds it."]
+    assert again.epoch == 2
+
+
+def test_the_lock_of_the_one_before_is_not_waited_for_without_end(coordinator: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, again = coordinator("coordinator-1"), coordinator("coordinator-2")
+    lost.prepare()
+    monkeypatch.setattr(cluster_coordinator, "LOCK_PATIENCE", 0.05)
+    with pytest.raises(OutputBusyError):
+        again.prepare()
+
+
+def test_an_output_that_another_run_has_taken_meanwhile_is_not_waited_for(coordinator: Make, run: ClusterRun) -> None:
+    coordinator("coordinator-1").prepare()
+    OutputHolder(RunStore(run.place, "other"), "other", "theirs").take()
+    with pytest.raises(OutputBusyError, match=r"by run other \(theirs\)"):
+        coordinator("coordinator-2").prepare()
+
+
+def test_a_new_run_does_not_wait(coordinator: Make, tmp_path: Path) -> None:
+    claim = OutputClaim(tmp_path / "out", "of this machine")
+    with pytest.raises(OutputBusyError):
+        coordinator("coordinator-1").prepare()
+    claim.release()
+
+
+def test_what_is_refused_after_the_output_was_taken_leaves_nothing(run: ClusterRun, tmp_path: Path) -> None:
+    (tmp_path / "in" / "a").unlink()
+    submission = Submission(run)
+    order = submission.prepare()
+    (tmp_path / "machine").mkdir()
+    laid_out = _Incarnation(order, Scratch(order.run_id, order.epoch, "coordinator-1", tmp_path / "machine"))
+    with pytest.raises(BatchmillError, match="holds no files"):
+        ClusterCoordinator(laid_out._folder, order, laid_out._store, laid_out._beat).prepare()
+    submission.withdraw()
+    submission.undo()
+    assert not (tmp_path / "out").exists()
