@@ -17,7 +17,7 @@ from batchmill.nodes.follower import Follower
 from batchmill.parallel_run.cluster_run import ClusterRun
 from batchmill.parallel_run.run import create_run
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
-from batchmill.records import RunStatus
+from batchmill.records import Counts, RunStatus
 from batchmill.settings import RunSettings
 
 
@@ -78,6 +78,30 @@ def test_a_coordinator_that_cannot_go_on_says_why(run: ClusterRun, tmp_path: Pat
     ending = Follower(run).carry_out()
     assert ending.status is RunStatus.INTERRUPTED
     assert ending.error == f"Cannot write to s3://bucket/out: it does not answer. Then: batchmill resume {run.folder.id}"
+
+
+def test_a_run_whose_coordinator_was_interrupted_is_followed_while_ray_knows_it(
+    run: ClusterRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its machine was stopped in order, and another one takes longer to be found than a heart may rest."""
+    run.begin()
+    ledger = SegmentedLedger(tmp_path / "there.sqlite", run.store.files)
+    ledger.begin(id=run.folder.id, name="score")
+    ledger.claim()
+    ledger.end(RunStatus.INTERRUPTED, "Interrupted by SIGTERM.", Counts())
+    run.store.beat(1, "Interrupted", {})
+
+    def gone(address: str, run_id: str) -> bool:
+        ledger.claim()
+        ledger.end(RunStatus.FAILED, "of another reason", Counts())
+        run.store.beat(2, "Failed", {}, over=True)
+        return False
+
+    monkeypatch.setattr(module, "STALE", 0.1)
+    monkeypatch.setattr(module.CoordinatorHandle, "gone", gone)
+    ending = Follower(run).carry_out()
+    ledger.close()
+    assert (ending.status, ending.error) == (RunStatus.FAILED, "of another reason")
 
 
 @pytest.mark.parametrize("error", [StoreError("refused"), KeyboardInterrupt()])

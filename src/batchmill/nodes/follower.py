@@ -164,7 +164,7 @@ class Follower:
                 if self._worth_a_look():
                     self._mirror(last=False)
                     status = self._status()
-                    if (status.ended and not self._working(beat)) or self._gave_up(beat) or self._lost():
+                    if (_for_good(status) and not self._working(beat)) or self._gave_up(beat) or self._lost():
                         break
                 time.sleep(self._pause)
             return self._conclude()
@@ -274,6 +274,11 @@ def _heed_termination() -> None:
     """SIGTERM ends a follower as SIGINT does: in order."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _for_good(status: RunStatus) -> bool:
+    """Whether the run has ended; a coordinator whose machine was stopped in order is started again elsewhere."""
+    return status.ended and status is not RunStatus.INTERRUPTED
 
 
 def _counts(values: Mapping[str, Any]) -> Counts:
