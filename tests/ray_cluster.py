@@ -94,6 +94,11 @@ class RayCluster:
         for process in node.frozen:
             _send(process, signal.SIGSTOP)
 
+    def freeze_raylet(self, node: RayNode) -> None:
+        """Ray's own process of the node gets no time to say that it lives; the others go on."""
+        node.frozen = [node.raylet]
+        _send(node.raylet, signal.SIGSTOP)
+
     def thaw(self, node: RayNode) -> None:
         """It is back, and believes that no time has passed."""
         frozen, node.frozen = node.frozen, []

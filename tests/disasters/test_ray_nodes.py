@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+from batchmill.nodes import coordinator_actor
 from batchmill.parallel_run.events import NodeDraining, NodeGaveUp, NodeLost, WorkerReady
-from batchmill.workspace.ray_cluster import cluster_nodes
+from batchmill.workspace.ray_cluster import cluster_nodes, import_ray
 from tests.engine_stage import RAY, Stage, stage
 from tests.ray_cluster import RayCluster, RayNode, connected, ray_cluster
 
@@ -165,3 +168,45 @@ def test_a_driver_that_dies_leaves_no_process(cluster: RayCluster, machines: lis
         os.kill(driver.pid, 9)
     cluster.wait_until_gone(workers)
     assert any(machine.alive for machine in cluster_nodes())
+
+
+class Leaving:
+    """An actor that leaves as a coordinator does that has ended or was replaced."""
+
+    def pid(self) -> int:
+        return os.getpid()
+
+    def leave_when(self, file: str) -> None:
+        def body() -> None:
+            while not os.path.exists(file):
+                time.sleep(0.02)
+            coordinator_actor._leave(actor)
+
+        actor = import_ray().get_runtime_context().current_actor
+        coordinator_actor.LINGER = 0.1
+        threading.Thread(target=body, daemon=True).start()
+
+
+@pytest.mark.slow
+def test_a_coordinator_that_was_only_thought_dead_does_not_end_its_successor(
+    cluster: RayCluster, machines: list[RayNode], tmp_path: Path
+) -> None:
+    """The same actor for Ray, in two processes."""
+    ray, file = import_ray(), tmp_path / "leave"
+    options = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": -1}
+    actor = ray.remote(Leaving).options(**options).remote()
+    first = psutil.Process(ray.get(actor.pid.remote()))
+    ray.get(actor.leave_when.remote(str(file)))
+    cluster.freeze_raylet(next(machine for machine in machines if first in machine.processes()))
+    deadline = time.monotonic() + 60
+    while (second := ray.get(actor.pid.remote(), timeout=60)) == first.pid:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert first.is_running()
+    file.touch()
+    cluster.wait_until_gone([first])
+    assert ray.get(actor.pid.remote(), timeout=60) == second
+    ray.get(actor.leave_when.remote(str(file)), timeout=60)
+    cluster.wait_until_gone([psutil.Process(second)])
+    with pytest.raises(ray.exceptions.ActorDiedError):
+        ray.get(actor.pid.remote(), timeout=60)

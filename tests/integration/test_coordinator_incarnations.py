@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from batchmill.errors import BatchmillError, LedgerFencedError, UsageError
+from batchmill.errors import LedgerFencedError, UsageError
 from batchmill.nodes import coordinator_actor
 from batchmill.nodes.coordinator_actor import DEATHS, _Incarnation
 from batchmill.nodes.coordinator_order import CoordinatorOrder
-from batchmill.nodes.path_proof import check_proofs, make_proofs
+from batchmill.nodes.path_proof import PathProof, check_proofs, make_proofs
 from batchmill.nodes.scratch import Scratch
 from batchmill.parallel_run.cluster_run import ClusterRun
 from batchmill.parallel_run.job import Ending
@@ -25,7 +27,7 @@ from batchmill.settings import RunSettings
 class Pretended:
     """A coordinator that only ends."""
 
-    end: RunStatus | BatchmillError = RunStatus.COMPLETED
+    end: RunStatus | Exception = RunStatus.COMPLETED
 
     def __init__(self, *parts: Any) -> None:
         pass
@@ -34,7 +36,7 @@ class Pretended:
         pass
 
     def carry_out(self) -> Ending:
-        if isinstance(self.end, BatchmillError):
+        if isinstance(self.end, Exception):
             raise self.end
         return Ending(self.end, None, Counts())
 
@@ -103,6 +105,37 @@ def test_nothing_is_written_after_a_refusal_can_be_seen(
     assert [facts for facts in seen if "refused" in facts] == seen[-1:]
     assert seen[-1]["over"]
     assert check_proofs(order.proofs) == [str(tmp_path / "in")], "they were removed"
+
+
+def refusal(run: ClusterRun) -> str:
+    """What whoever follows the run hears."""
+    found = run.heartbeat()
+    assert found is not None
+    assert found.facts["over"]
+    return str(found.facts["refused"]["error"])
+
+
+def test_one_that_is_started_again_where_the_input_is_not_seen_says_so(run: ClusterRun, order: CoordinatorOrder, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "in")
+    with pytest.raises(UsageError):
+        incarnation(order, tmp_path).carry_out()
+    assert refusal(run).startswith(f"{tmp_path / 'in'} is not seen by the nodes of the cluster")
+
+
+def test_one_that_is_started_again_where_the_output_is_not_seen_makes_none(order: CoordinatorOrder, tmp_path: Path) -> None:
+    order = replace(order, proofs=(PathProof(order.output, token=("elsewhere", "text")),))
+    with pytest.raises(UsageError, match="--output"):
+        incarnation(order, tmp_path).carry_out()
+    assert not (tmp_path / "out").exists()
+
+
+def test_one_that_ends_with_a_defect_says_what_it_was(
+    run: ClusterRun, order: CoordinatorOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pretended, "end", ZeroDivisionError("by zero"))
+    with pytest.raises(ZeroDivisionError):
+        incarnation(order, tmp_path).carry_out()
+    assert refusal(run) == "The coordinator ended with ZeroDivisionError: by zero"
 
 
 def test_after_many_deaths_without_progress_the_run_fails(run: ClusterRun, order: CoordinatorOrder, tmp_path: Path) -> None:

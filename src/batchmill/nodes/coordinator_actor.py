@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -24,12 +24,13 @@ from batchmill.nodes.coordinator_order import CoordinatorOrder
 from batchmill.nodes.earlier_shipment import EARLIER
 from batchmill.nodes.path_proof import check_proofs, remove_proofs
 from batchmill.nodes.scratch import Scratch
+from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.run_store import RunStore
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
-from batchmill.records import Counts, RunStatus
+from batchmill.records import RunStatus
 from batchmill.storage.files import atomic_write
-from batchmill.workspace.ray_cluster import import_ray
+from batchmill.workspace.ray_cluster import import_ray, is_replaced
 
 PIECE = 64 << 10
 LINGER = 5.0
@@ -72,22 +73,27 @@ class CoordinatorActor:
                 self._outcome = told(error)
             except BaseException as error:  # whatever it was: nobody else would end this actor
                 traceback.print_exc()
-                self._outcome = told(BatchmillError(f"The coordinator ended with {type(error).__name__}: {error}"))
+                self._outcome = told(_unexpected(error))
             threading.Thread(target=_leave, args=(self._actor,), name="batchmill-leave", daemon=True).start()
         return self._outcome
 
 
 def _leave(actor: Any) -> None:
-    """End this process for good: Ray would start an actor again that just ended. Not by its name, which may be a newer one's by now; as
-    long as it takes, for the head may be away."""
+    """End this process for good: Ray would start an actor again that just ended. Not by its name, which may be a newer one's by now, and
+    not the one that Ray has started in place of this process; as long as it takes, for the head may be away."""
     while True:
         time.sleep(LINGER)
         with suppress(Exception):
+            if is_replaced():
+                os._exit(0)
             import_ray().kill(actor, no_restart=True)
 
 
+def _unexpected(error: BaseException) -> BatchmillError:
+    return BatchmillError(f"The coordinator ended with {type(error).__name__}: {error}")
+
+
 def _carry_out(order: CoordinatorOrder) -> RunStatus:
-    _check(order)
     scratch = Scratch(order.run_id, order.epoch, f"coordinator-{os.getpid()}")
     try:
         return _Incarnation(order, scratch).carry_out()
@@ -95,14 +101,16 @@ def _carry_out(order: CoordinatorOrder) -> RunStatus:
         scratch.close()
 
 
-def _check(order: CoordinatorOrder) -> None:
-    """Refuse what would be found out too late."""
+def _check_version(order: CoordinatorOrder) -> None:
     if order.version != batchmill.__version__:
         raise UsageError(
             f"The cluster has Batchmill {batchmill.__version__}, and the run was begun with Batchmill {order.version}.",
             cure=f'Install the same on all nodes: pip install "batchmill[ray]=={order.version}"; nothing was started.',
         )
-    unseen = check_proofs(order.proofs)
+
+
+def _check_seen(order: CoordinatorOrder, unseen: Sequence[str]) -> None:
+    """Refuse what would be found out too late; ``unseen`` are the paths of the order that are not here."""
     if not unseen:
         return
     if order.home in unseen:
@@ -136,52 +144,55 @@ class _Incarnation:
         self._beat = CoordinatorBeat(self._store, self._folder.cancel_request)
 
     def carry_out(self) -> RunStatus:
-        over = self._over()
-        if over is not None:
-            self._clean_up(over)
-            return over
-        self._beat.start()
+        unseen = check_proofs(self._order.proofs)
         goes_on = False
         try:
-            coordinator = ClusterCoordinator(self._folder, self._order, self._store, self._beat)
-            coordinator.prepare()
-            status = coordinator.carry_out().status
+            _check_version(self._order)
+            status = self._over() if self._order.output not in unseen else None
+            if status is None:
+                _check_seen(self._order, unseen)
+                status = self._work()
             goes_on = status is RunStatus.INTERRUPTED
             return status
         except LedgerFencedError:
             goes_on = True
             raise
-        except BatchmillError as error:
-            self._beat.refused(error)
+        except Exception as error:
+            self._beat.refused(error if isinstance(error, BatchmillError) else _unexpected(error))
             raise
         finally:
-            self._beat.stop(over=not goes_on)
+            self._beat.stop(over=not goes_on and self._order.output not in unseen)
             if not goes_on:  # else the proofs are still looked for
                 remove_proofs(self._order.proofs)
+
+    def _work(self) -> RunStatus:
+        self._beat.start()
+        coordinator = ClusterCoordinator(self._folder, self._order, self._store, self._beat)
+        coordinator.prepare()
+        return coordinator.carry_out().status
 
     def _over(self) -> RunStatus | None:
         """How the run has ended in an earlier incarnation of this actor, which died before it could leave, or ends now, after too many."""
         ledger = SegmentedLedger(self._folder.ledger, self._store.files)
         try:
             ended = ledger.status.ended and ledger.status is not RunStatus.INTERRUPTED
-            if ended and ledger.epoch > self._order.epoch:
-                return ledger.status
             deaths = int(ledger.meta("deaths") or 0)
-            if ended or deaths < DEATHS:
+            if not ended and deaths >= DEATHS:
+                ledger.claim()
+                cause = f"The coordinator died {deaths} times one after the other without any progress."
+                cure = f"The logs of Ray may say why (memory?). Then: batchmill resume {self._order.run_id}"
+                ledger.end(RunStatus.FAILED, f"{cause} {cure}", ledger.counts())
+            elif not ended or ledger.epoch <= self._order.epoch:
                 return None
-            ledger.claim()
-            cause = f"The coordinator died {deaths} times one after the other without any progress. The logs of Ray may say why (memory?)."
-            ledger.end(RunStatus.FAILED, f"{cause} Then: batchmill resume {self._order.run_id}", ledger.counts())
-            return RunStatus.FAILED
+            self._clean_up(ledger)
+            return ledger.status
         finally:
             ledger.close()
 
-    def _clean_up(self, over: RunStatus) -> None:
+    def _clean_up(self, ledger: Ledger) -> None:
         """What the one that died had left to do."""
-        remove_proofs(self._order.proofs)
-        if over is RunStatus.COMPLETED:
+        if ledger.status is RunStatus.COMPLETED:
             with suppress(BatchmillError):
                 self._store.remove_spent()
                 self._store.files.clear(EARLIER)
-        self._beat.ended(over, Counts(), None)
-        self._beat.stop()
+        self._beat.ended(ledger.status, ledger.counts(), None)

@@ -186,6 +186,22 @@ def cluster_nodes() -> list[ClusterNode]:
     return [_record(one, available.get(one["NodeID"], {}), one["NodeID"] in draining) for one in found]
 
 
+def is_replaced() -> bool:
+    """Whether the cluster takes another process for the actor that this one is: its machine was thought dead, because Ray's process there
+    had no time to say that it lives, and the actor was started again elsewhere. `ray.kill` would end that one.
+
+    Raises:
+        ClusterError: the head of the cluster does not answer.
+    """
+    context = import_ray().get_runtime_context()
+    with translated("asked for its actors"):
+        from ray._private.state import state
+
+        whole: Any = state  # its functions have no types
+        known: Mapping[str, Any] = whole.actor_table(context.get_actor_id())
+        return bool(known) and (known["Address"]["NodeID"], known["Pid"]) != (context.get_node_id(), os.getpid())
+
+
 def request(bundles: Sequence[Mapping[str, float]]) -> None:
     """Ask the autoscaler for room for all of ``bundles`` at once; it replaces what was asked before, an empty list takes it back.
 
