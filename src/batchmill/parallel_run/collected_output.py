@@ -24,6 +24,10 @@ GAP = 16 << 10
 """Bytes between two pieces of a part that are rather read than asked for apart."""
 
 
+class _Stopped(Exception):
+    """Nobody wants the output any more."""
+
+
 @dataclass(slots=True)
 class _Piece:
     """Consecutive bytes of a part."""
@@ -85,8 +89,9 @@ class CollectedOutput:
         """Nothing lies where somebody could remove it."""
         return True
 
-    def publish(self) -> None:
-        """Write the output, in bounded memory; it appears, or replaces the one before, when it is complete.
+    def publish(self, stopped: Callable[[], bool] = lambda: False, /) -> bool:
+        """Write the output, in bounded memory; it appears, or replaces the one before, when it is complete. False where ``stopped`` said
+        meanwhile that nobody wants it any more; nothing was published.
 
         Raises:
             LedgerFencedError: a newer incarnation has claimed the run; nothing was published.
@@ -94,10 +99,19 @@ class CollectedOutput:
             LedgerInconsistentError: the ledger lacks a mini-batch.
             StoreError: the store does not answer, or lacks bytes of a part.
         """
+        try:
+            self._publish(stopped)
+        except _Stopped:
+            return False
+        return True
+
+    def _publish(self, stopped: Callable[[], bool]) -> None:
         self.front = self.length = 0
         expected = self._ledger.output_bytes()
         with self._store.results.writer(self._name, expected, f"{self._ours}{self._epoch}") as file:
             for block in _blocks(self._store.parts, self._pieces(), (self._ledger.first_header() or "").encode()):
+                if stopped():
+                    raise _Stopped
                 file.write(block)
                 self.length += len(block)
             if self.front != self._total:

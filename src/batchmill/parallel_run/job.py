@@ -148,14 +148,16 @@ class Job:
             self._engine.start()
             for node in self._engine.nodes:
                 self._scheduler.node_ready(node)
+            if self._ledger.meta("counts") is None:  # whoever looks meanwhile sees how much there is: the first result may be far away
+                with self._ledger.transaction():
+                    self._ledger.put(counts=json.dumps(self._committed.as_dict()))
         while not self._scheduler.finished and self._stop is None:
             self._handle(self._engine.step(ANSWER_LOOK_EVERY if self._answers.pending else CANCEL_LOOK_EVERY))
             self._give_answers()
             self._look_around(self._clock())
         if self._stop is not None:
             self._engine.abort()
-            status, message = self._stop
-            return Ending(status, message, self._counts())
+            return Ending(*self._stop, self._counts())
         self._engine.finish(self._hear_last)
         return self._finish()
 
@@ -191,8 +193,14 @@ class Job:
             return Ending(RunStatus.FAILED, NO_RESULT, counts)
         if not self._output.intact():
             self._rebuild()
-        self._output.publish()
+        if not self._output.publish(self._unwanted) and self._stop is not None:
+            return Ending(*self._stop, counts)
         return Ending(RunStatus.COMPLETED, None, counts)
+
+    def _unwanted(self) -> bool:
+        """Whether somebody ends the run while its output is written, which may take hours on a cluster; all the work is done."""
+        self._look_for_cancel()
+        return self._stop is not None and self._stop[0] in (RunStatus.CANCELED, RunStatus.INTERRUPTED)
 
     def _rebuild(self) -> None:
         """Somebody removed the growing output under us; the parts still have every byte."""
@@ -340,8 +348,7 @@ class Job:
             self._log.update(counts)
         if now - self._looked >= CANCEL_LOOK_EVERY:
             self._looked = now
-            if self._folder.cancel_request.exists():
-                self._end(RunStatus.CANCELED, None)
+            self._look_for_cancel()
             if self._more_nodes is not None and (count := self._more_nodes()):
                 self._grow(count)
             if self._engine.speculates:
@@ -349,6 +356,10 @@ class Job:
         limit = self._limits.no_progress if self._roll.ever_ready else self._limits.first_progress
         if now - self._moved > limit:
             self._end(RunStatus.FAILED, self._roll.no_progress(limit))
+
+    def _look_for_cancel(self) -> None:
+        if self._folder.cancel_request.exists():
+            self._end(RunStatus.CANCELED, None)
 
     def _run_late_ones_twice(self, now: float) -> None:
         """What stragglers hold, on nodes that have nothing else to do."""

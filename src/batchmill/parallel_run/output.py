@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -33,7 +33,7 @@ class RunOutput(Protocol):
     def advance(self) -> None: ...
     def proven(self) -> tuple[int, int] | None: ...
     def intact(self) -> bool: ...
-    def publish(self) -> None: ...
+    def publish(self, stopped: Callable[[], bool], /) -> bool: ...
     def close(self) -> None: ...
 
 
@@ -138,12 +138,14 @@ class OrderedOutput:
         here = os.fstat(self._file)
         return (there.st_dev, there.st_ino, there.st_size) == (here.st_dev, here.st_ino, self.length)
 
-    def publish(self) -> None:
-        """Sync, rename to the final name, sync the folder."""
+    def publish(self, stopped: Callable[[], bool] = lambda: False, /) -> bool:
+        """Sync, rename to the final name, sync the folder. False where ``stopped`` said, before the output was there, that nobody wants it
+        any more: what takes but a moment does not ask."""
         assert self.front == self._total, f"only {self.front} of {self._total} mini-batches are in the output"
         os.fsync(self._file)
         os.rename(self.partial, self.final)
         fsync_folder(self.final.parent)
+        return True
 
     def close(self) -> None:
         for descriptor in (*self._parts.values(), self._file):

@@ -167,6 +167,18 @@ def test_an_output_that_another_run_may_hold_is_not_published(store: RunStore, l
     assert ledger.meta("output_front") is None
 
 
+def test_an_output_that_nobody_wants_any_more_is_not_written_to_its_end(store: RunStore, ledger: SegmentedLedger) -> None:
+    store.results.put("out.txt", b"older")
+    store.parts.put("p", b"x" * 1000)
+    with ledger.transaction():
+        add(ledger, 4, 1, "p", 0, 1000, None, None)
+    output, asked = CollectedOutput(store, "out.txt", ledger, "run", 1, 5), iter([False, False, True])
+    assert not output.publish(lambda: next(asked))
+    assert (outputs(store), store.results.read("out.txt")) == (["out.txt"], b"older")
+    assert output.publish()
+    assert len(store.results.read("out.txt")) == 1010
+
+
 def test_what_killed_incarnations_left_is_removed(store: RunStore, ledger: SegmentedLedger) -> None:
     for name in ("out.txt.partial.run.1", "out.txt.partial.run.2", "out.txt.partial.another.1", "out.txt.partial.run.9"):
         store.results.put(name, b"0123")
