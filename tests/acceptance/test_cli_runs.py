@@ -6,7 +6,7 @@ import json
 import re
 import shutil
 
-from tests.acceptance.conftest import REFERENCE, Start, shown, until_half_done
+from tests.acceptance.conftest import REFERENCE, Start, shown, until, until_half_done
 from tests.conftest import Project
 
 
@@ -40,6 +40,29 @@ def test_list_and_show(scored: Project) -> None:
     assert re.search(r"^status +Completed$", text, re.M)
     assert re.search(r"^items +60 = 60 succeeded \+ 0 failed \+ 0 not run$", text, re.M)
     assert re.search(r"^output +a/parallel_run_step.txt$", text, re.M)
+
+
+def test_how_much_there_is_can_be_seen_before_anything_is_done(scored: Project, start: Start) -> None:
+    gate = scored.folder / "gate"
+    scored.write({"late.py": LATE.format(gate=str(gate))})
+    process = start("run", "late.py", "--input", "in", "--mini-batch-size", "10", "--workers", "1", "--output", "out")
+    until(lambda: shown(scored).get("counts", {}).get("items", {}).get("total"))
+    assert shown(scored)["counts"]["items"] == {"total": 60, "succeeded": 0, "failed": 0, "not_run": 60}
+    assert shown(scored)["counts"]["mini_batches"]["total"] == 6
+    gate.touch()
+    assert process.wait(60) == 0
+
+
+LATE = """
+import os, time
+
+def init():
+    while not os.path.exists({gate!r}):
+        time.sleep(0.01)
+
+def run(mini_batch):
+    return list(mini_batch)
+"""
 
 
 def test_list_in_pages(scored: Project) -> None:
