@@ -13,7 +13,7 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -50,7 +50,8 @@ class NoOutput:
     def intact(self) -> bool:
         return True
 
-    def publish(self) -> None: ...
+    def publish(self, stopped: Callable[[], bool], /) -> bool:
+        return True
 
     def close(self) -> None: ...
 

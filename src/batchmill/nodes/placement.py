@@ -11,6 +11,7 @@ Bundle = Mapping[str, float]
 """What one node of a run reserves, by the names of Ray: ``CPU``, ``GPU``, ``memory`` in bytes, custom resources."""
 
 ROUNDING = 1e-6
+LESS = "If none will come, cancel it and ask for less: --workers, --gpus-per-process, or a smaller size of the compute target."
 
 
 def bundle_of(workers: float, gpus: float = 0, memory: float = 0, resources: Mapping[str, float] | None = None) -> dict[str, float]:
@@ -57,15 +58,15 @@ def why_waiting(machines: Iterable[ClusterNode], bundle: Bundle, waiting: int, c
 
     >>> why_waiting([ClusterNode("a", "a", total={"CPU": 8.0})], {"CPU": 8.0}, 2, 3)
     '2 of 3 nodes wait for room on the cluster.'
-    >>> why_waiting([ClusterNode("a", "a", total={"CPU": 8.0})], {"CPU": 64.0, "GPU": 1.0}, 1, 1)
-    'A node of this run takes 64 CPU and 1 GPU, which no machine of the cluster has (8 CPU, 0 GPU at most). The run waits for one.'
+    >>> why_waiting([ClusterNode("a", "a", total={"CPU": 8.0})], {"CPU": 64.0, "GPU": 1.0}, 1, 1)  # doctest: +ELLIPSIS
+    'A node of this run takes 64 CPU and 1 GPU, which no machine of the cluster has (8 CPU, 0 GPU at most). The run waits for one. If ...'
     """
     totals = [machine.total for machine in machines if machine.alive and not machine.draining]
     if any(all(total.get(name, 0.0) + ROUNDING >= amount for name, amount in bundle.items()) for total in totals):
         return f"{waiting} of {count} nodes wait for room on the cluster."
     most = {name: max((total.get(name, 0.0) for total in totals), default=0.0) for name in bundle}
     asked, there = " and ".join(_amounts(bundle)), ", ".join(_amounts(most))
-    return f"A node of this run takes {asked}, which no machine of the cluster has ({there} at most). The run waits for one."
+    return f"A node of this run takes {asked}, which no machine of the cluster has ({there} at most). The run waits for one. {LESS}"
 
 
 def _amounts(amounts: Bundle) -> list[str]:

@@ -128,7 +128,9 @@ def test_who_looks_on_is_told_that_no_machine_is_large_enough() -> None:
     play.pass_time(BOUNDS.room)
     assert play.said == []
     play.pass_time(BOUNDS.room)
-    assert play.said == ["A node of this run takes 2 CPU, which no machine of the cluster has (1 CPU at most). The run waits for one."]
+    (said,) = play.said
+    assert said.startswith("A node of this run takes 2 CPU, which no machine of the cluster has (1 CPU at most). The run waits for one.")
+    assert "cancel it and ask for less: --workers" in said
 
 
 def test_nodes_that_find_room_are_not_worth_a_word() -> None:
