@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from batchmill.errors import OutputBusyError, UsageError
+from batchmill.errors import OutputBusyError, StoreError, UsageError
 from batchmill.nodes.coordinator_actor import in_pieces
 from batchmill.nodes.coordinator_beat import CoordinatorBeat
 from batchmill.nodes.coordinator_order import CoordinatorOrder
 from batchmill.nodes.credentials import Credentials
 from batchmill.nodes.node_share import node_share
-from batchmill.parallel_run import heart
+from batchmill.parallel_run import cluster_run, heart
 from batchmill.parallel_run.cluster_run import ClusterRun, move
 from batchmill.parallel_run.output_holder import NOTE, OutputHolder
 from batchmill.parallel_run.run import Run, create_run
 from batchmill.parallel_run.run_store import RunStore
-from batchmill.parallel_run.segmented_ledger import SegmentedLedger
+from batchmill.parallel_run.segmented_ledger import LedgerMirror, SegmentedLedger
 from batchmill.records import Counts, RunStatus
 from batchmill.settings import RunSettings
 from batchmill.workspace.ray_cluster import ClusterNode
@@ -130,6 +130,35 @@ def test_the_folder_mirrors_ledger_and_logs(run: ClusterRun, tmp_path: Path) -> 
     ledger.close()
     assert Run(run.folder).status is RunStatus.FAILED
     assert Run(run.folder).error == "no"
+
+
+class SilentStore:
+    """Run stores that do not answer, which takes long."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.asked = 0
+        monkeypatch.setattr(cluster_run, "LONG", -1.0)
+        monkeypatch.setattr(RunStore, "alive", lambda _store: self.wait())
+        monkeypatch.setattr(LedgerMirror, "refresh", lambda _mirror: self.wait())
+
+    def wait(self) -> None:
+        self.asked += 1
+        raise StoreError("It does not answer.")
+
+
+@pytest.mark.parametrize(("status", "asked"), [(RunStatus.COMPLETED, 0), (RunStatus.FAILED, 1)])
+def test_who_looks_at_many_runs_waits_for_a_store_that_does_not_answer_once(
+    run: ClusterRun, monkeypatch: pytest.MonkeyPatch, status: RunStatus, asked: int
+) -> None:
+    """And not at all for runs of which nothing new can be said."""
+    ledger = SegmentedLedger(run.folder.ledger, run.store.files)
+    ledger.claim()
+    ledger.end(status, None, Counts())
+    ledger.close()
+    silent = SilentStore(monkeypatch)
+    for _ in range(3):
+        assert Run(run.folder).record().status is status
+    assert silent.asked == asked
 
 
 def test_a_lost_run_is_canceled_in_its_store(run: ClusterRun, tmp_path: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from batchmill.storage.files import atomic_write
 
 MARKS = "mirrored.json"
 AT_ONCE = 8
+LONG, SILENT_FOR = 1.0, 10.0
+"""Seconds after which a store that fails is one that did not answer, and for which it is then not asked again by readers."""
+_silent: dict[str, float] = {}
 
 
 def cluster_of(settings: RunSettings, workspace: str | None) -> dict[str, Any] | None:
@@ -134,10 +138,31 @@ class ClusterRun:
 
     def heartbeat(self) -> Heartbeat | None:
         """The last one; None where there is none, or the store is out of reach."""
-        try:
+        with suppress(BatchmillError), self._patience():
             return self.store.alive()
+        return None
+
+    @property
+    def silent(self) -> bool:
+        """Whether the place of the store has just kept somebody waiting in vain: others who look at runs there would wait as long."""
+        return time.monotonic() - _silent.get(self._root, -SILENT_FOR) < SILENT_FOR
+
+    @contextmanager
+    def _patience(self) -> Iterator[None]:
+        """Remember a place that does not answer; one that refuses does so at once."""
+        began = time.monotonic()
+        try:
+            yield
         except BatchmillError:
-            return None
+            if time.monotonic() - began > LONG:
+                _silent[self._root] = time.monotonic()
+            raise
+
+    @property
+    def _root(self) -> str:
+        """The bucket or datastore; the folder itself where it is one."""
+        output = str(self.description["output"])
+        return "/".join(output.split("/")[:3]) if "://" in output else output
 
     def alive(self) -> bool:
         """Whether a coordinator works at it: its heart beats."""
@@ -155,7 +180,7 @@ class ClusterRun:
 
     def bring_up_to_date(self, *, logs: bool = False) -> None:
         """The same as `refresh`; what cannot be reached is left as it was last seen."""
-        with suppress(BatchmillError, OSError):
+        with suppress(BatchmillError, OSError), self._patience():
             self.refresh(logs=logs)
 
     def refresh(self, *, logs: bool = True) -> bool:

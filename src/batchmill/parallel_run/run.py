@@ -250,6 +250,8 @@ class Run:
             if process.poll() is not None:
                 with suppress(ValueError):  # another thread has seen it too
                     _CHILDREN.remove(process)
+        if self._settled():
+            return RunStatus.COMPLETED
         alive, looked = self.alive, self._refreshed
         status = self._stored_status()
         if not status.ended and not alive and self._refreshed == looked:
@@ -270,7 +272,7 @@ class Run:
         if self._folder.alive():
             return True
         cluster = self._cluster
-        return cluster is not None and cluster.alive()
+        return cluster is not None and not cluster.silent and cluster.alive()
 
     def refresh(self, *, logs: bool = True) -> None:
         """Bring what the run folder says of a run on a cluster up to date, where no other process of this machine does; what cannot be
@@ -278,8 +280,19 @@ class Run:
         now = time.monotonic()
         if now - self._refreshed < REFRESH_EVERY or (cluster := self._cluster) is None or self._folder.alive():
             return
-        cluster.bring_up_to_date(logs=logs)
+        if not cluster.silent and (logs or not self._settled()):
+            cluster.bring_up_to_date(logs=logs)
         self._refreshed = time.monotonic()
+
+    def _settled(self) -> bool:
+        """Whether the store of a run on a cluster has nothing new to say of it: it is completed, and replayed from here if at all."""
+        if not self._description.get("cluster"):
+            return False
+        ledger = Ledger(self._folder.ledger)
+        try:
+            return ledger.status is RunStatus.COMPLETED
+        finally:
+            ledger.close()
 
     @property
     def _cluster(self) -> ClusterRun | None:
