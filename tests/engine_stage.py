@@ -178,7 +178,7 @@ def _local(config: NodeConfig, marks: Path, granted: int | None) -> Stage:
 def _on_ray(config: NodeConfig, marks: Path, granted: int | None, output: str, bundle: Bundle) -> Stage:
     store = RunStore(output, config.run_id, config.retry_timeout)
     snapshot = publish_snapshot(store.files, config.source)
-    plan = publish_plan(store.files, config.plan_folder)
+    plan = publish_plan(store.files, config.plan_folder, "1")
     order = NodeOrder(travelling(config, output), output, snapshot, plan)
     return Stage(RayEngine(order, bundle, granted=granted, bounds=QUICK), config, marks, store)
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from batchmill.errors import BatchmillError, OutputBusyError
+from batchmill.errors import BatchmillError, OutputBusyError, StoreError
 from batchmill.nodes import cluster_coordinator
 from batchmill.nodes.cluster_coordinator import ClusterCoordinator
 from batchmill.nodes.coordinator_actor import _Incarnation
+from batchmill.nodes.node_order import PlanOrder
+from batchmill.nodes.plan_mirror import fetch_plan, published_plan
 from batchmill.nodes.scratch import Scratch
 from batchmill.nodes.submission import Submission
 from batchmill.parallel_run.cluster_run import ClusterRun
@@ -19,6 +22,8 @@ from batchmill.parallel_run.output_holder import OutputHolder
 from batchmill.parallel_run.run import create_run
 from batchmill.parallel_run.run_store import RunStore
 from batchmill.settings import RunSettings
+from batchmill.storage.shared_store import SharedStore
+from batchmill.worker.plan_file import PlanFile
 
 Make = Callable[[str], ClusterCoordinator]
 
@@ -106,3 +111,40 @@ def test_what_is_refused_after_the_output_was_taken_leaves_nothing(run: ClusterR
     submission.withdraw()
     submission.undo()
     assert not (tmp_path / "out").exists()
+
+
+def test_the_plan_of_one_that_was_only_thought_dead_is_no_part_of_that_of_its_successor(
+    coordinator: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It slept when it was about to publish its plan, and there are more files by now."""
+    lost, again = coordinator("coordinator-1"), coordinator("coordinator-2")
+    publish = cluster_coordinator.publish_plan
+
+    def sleep(files: SharedStore, folder: Path, *more: Any) -> PlanOrder:
+        monkeypatch.undo()
+        lost.target.release()
+        (tmp_path / "in" / "b").write_text("b")
+        again.prepare()
+        return publish(files, folder, *more)
+
+    monkeypatch.setattr(cluster_coordinator, "publish_plan", sleep)
+    lost.prepare()
+    order, folder = published_plan(again.store.files), tmp_path / "as a node has it"
+    assert order is not None
+    folder.mkdir()
+    fetch_plan(again.store.files, order, folder)
+    assert [str(item.path) for item in map(PlanFile(str(folder)).item, range(2))] == [str(tmp_path / "in" / name) for name in "ab"]
+
+
+def test_a_run_whose_ledger_was_removed_from_the_store_does_not_begin_again_unnoticed(
+    coordinator: Make, run: ClusterRun, tmp_path: Path
+) -> None:
+    """Whoever mirrors it would wait for what comes after the last that it has."""
+    first = coordinator("coordinator-1")
+    first.prepare()
+    run.refresh()
+    run.store.files.clear("")
+    order, room = Submission(run).prepare(), Scratch(run.folder.id, 1, "coordinator-2", tmp_path / "machine")
+    laid_out = _Incarnation(order, room)
+    with pytest.raises(StoreError, match=r"was removed from .* Start the run anew"):
+        ClusterCoordinator(laid_out._folder, order, laid_out._store, laid_out._beat).prepare()

@@ -73,7 +73,7 @@ class Published:
         self.store = RunStore(output, self.run.id)
         self.config = self.coordinator.node_config(self.run.snapshot)
         self.mini_batches = self.config.mini_batches
-        snapshot, plan = publish_snapshot(self.store.files, self.run.snapshot), publish_plan(self.store.files, self.run.plan)
+        snapshot, plan = publish_snapshot(self.store.files, self.run.snapshot), publish_plan(self.store.files, self.run.plan, "1")
         self.order = NodeOrder(travelling(self.config, output), output, snapshot, plan)
         self.hosts: list[Watched] = []
 
@@ -420,7 +420,7 @@ def test_a_plan_that_gets_lost_loses_the_node(publish: Make, monkeypatch: pytest
     host.give(0)
     host.until(lambda: host.host.ended)
     (lost,) = host.of(NodeLost)
-    assert "plan/items.index" in lost.reason
+    assert "plan/1/items.index" in lost.reason
 
 
 def test_a_plan_that_the_disk_cannot_take_loses_the_node(publish: Make, monkeypatch: pytest.MonkeyPatch) -> None:

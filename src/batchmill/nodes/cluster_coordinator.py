@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from batchmill.errors import LedgerFencedError, OutputBusyError
+from batchmill.errors import LedgerFencedError, OutputBusyError, StoreError
 from batchmill.nodes.coordinator import Coordinator
 from batchmill.nodes.coordinator_beat import CoordinatorBeat
 from batchmill.nodes.coordinator_order import CoordinatorOrder
@@ -17,11 +17,11 @@ from batchmill.nodes.earlier_shipment import EARLIER, lay_out
 from batchmill.nodes.error_log import ErrorLogged
 from batchmill.nodes.gpus import COUNT_VARIABLE, gpu_processes
 from batchmill.nodes.log_shipper import LogShipper, bring_back
-from batchmill.nodes.node_order import SILENCE, NodeOrder, travelling
+from batchmill.nodes.node_order import SILENCE, NodeOrder, PlanOrder, travelling
 from batchmill.nodes.node_share import node_share
 from batchmill.nodes.path_proof import PathProof, make_proofs, remove_proofs
 from batchmill.nodes.placement import Bundle
-from batchmill.nodes.plan_mirror import fetch_plan, plan_order, publish_plan, published_plan
+from batchmill.nodes.plan_mirror import fetch_plan, publish_plan, published_plan
 from batchmill.nodes.published_snapshot import fetch_snapshot
 from batchmill.nodes.side_content import SideContent
 from batchmill.parallel_run.collected_output import CollectedOutput
@@ -33,7 +33,7 @@ from batchmill.parallel_run.reuse import Reuse
 from batchmill.parallel_run.run_folder import RunFolder
 from batchmill.parallel_run.run_identity import COMPLETE, source_list
 from batchmill.parallel_run.run_places import input_places
-from batchmill.parallel_run.run_store import DEAD_LETTERS, LOGS, RunStore
+from batchmill.parallel_run.run_store import DEAD_LETTERS, LOGS, PLAN, RunStore
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
 from batchmill.parallel_run.target import OutputTarget, target_of
 from batchmill.records import RunStatus
@@ -72,6 +72,7 @@ class ClusterCoordinator(Coordinator):
         self._environment: EnvironmentOrder | None = None
         self._own_proofs: tuple[PathProof, ...] = ()
         self._told_of_lock = False
+        self._plan_order = PlanOrder(())
 
     def prepare(self) -> None:
         """See `Coordinator.prepare`."""
@@ -108,6 +109,12 @@ class ClusterCoordinator(Coordinator):
     def _open_ledger(self) -> Ledger:
         ledger = SegmentedLedger(self.folder.ledger, self.store.files)
         if ledger.meta("created") is None:
+            if self.order.epoch:
+                ledger.close()
+                raise StoreError(
+                    f"The ledger of run {self.folder.id} was removed from {self.store.files.place}, and with it all that was done.",
+                    cure="Start the run anew.",
+                )
             ledger.begin(**self.order.begin)
         return ledger
 
@@ -146,14 +153,15 @@ class ClusterCoordinator(Coordinator):
         (self.folder.snapshot / COMPLETE).write_text(source_list(self.folder.snapshot))
 
     def _make_plan(self) -> None:
-        order = published_plan(self.store.files)
+        order, own = published_plan(self.store.files), str(self.epoch)
         if order is None:
             super()._make_plan()
-            publish_plan(self.store.files, self.folder.plan)
-        else:
+            order = publish_plan(self.store.files, self.folder.plan, own)
+        if order.place != f"{PLAN}/{own}":
             shutil.rmtree(self.folder.plan, ignore_errors=True)
             self.folder.plan.mkdir()
             fetch_plan(self.store.files, order, self.folder.plan)
+        self._plan_order = order
 
     def _ordered_output(self) -> CollectedOutput:
         name, total = self.settings.append_row_file_name, self.plan.mini_batches
@@ -186,7 +194,7 @@ class ClusterCoordinator(Coordinator):
             config=travelling(config, self.order.output),
             output=self.order.output,
             snapshot=self.order.snapshot,
-            plan=plan_order(self.folder.plan),
+            plan=self._plan_order,
             environment=self._environment,
             proofs=self._proofs(),
             credentials=self.order.credentials.for_nodes(),

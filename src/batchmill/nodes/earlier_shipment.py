@@ -65,7 +65,7 @@ def _ship(description: Mapping[str, Any], store: RunStore) -> Iterator[EarlierRu
 
 
 def _put(folder: RunFolder, files: SharedStore) -> None:
-    publish_plan(files, folder.plan)
+    publish_plan(files, folder.plan, "whole")
     publish_snapshot(files, folder.snapshot)
     with tempfile.TemporaryDirectory(prefix="batchmill-earlier-") as room:
         copy = Path(room, LEDGER_FILE)

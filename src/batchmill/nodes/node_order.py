@@ -13,6 +13,7 @@ from batchmill.errors import UsageError
 from batchmill.nodes.credentials import Credentials
 from batchmill.nodes.path_proof import PathProof
 from batchmill.parallel_run.events import Asked, NodeConfig, Task
+from batchmill.parallel_run.run_store import PLAN
 from batchmill.workspace.environment_order import EnvironmentOrder
 
 SILENCE = 60.0
@@ -24,9 +25,10 @@ RUN_FOLDER, PLAN_FOLDER, SOURCE, OUTPUT = Path(), Path("plan"), Path("snapshot")
 
 @dataclass(frozen=True, slots=True)
 class PlanOrder:
-    """The files of the published plan with their sizes in bytes."""
+    """The files of the published plan with their sizes in bytes, and the folder of the run store in which they lie."""
 
     files: tuple[tuple[str, int], ...]
+    place: str = PLAN
 
     @property
     def bytes(self) -> int:

@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from batchmill.nodes.node_order import PlanOrder
-from batchmill.parallel_run.run_store import PLAN
 from batchmill.storage.shared_store import SharedStore
 from batchmill.worker.plan_file import GROUP, ITEM, PlanFile
 
@@ -35,7 +34,7 @@ class PlanBlocks:
 
     def __init__(self, files: SharedStore, order: PlanOrder, folder: Path) -> None:
         self._files = files
-        self._sizes = dict(order.files)
+        self._place, self._sizes = order.place, dict(order.files)
         self._folder = folder
         self._plan = PlanFile(folder)
         self._rule = self._plan.header["cut"]["rule"]
@@ -102,7 +101,7 @@ class PlanBlocks:
 
     def _fetch_blocks(self, name: str, begin: int, end: int) -> None:
         offset = begin * BLOCK
-        data = self._files.read(f"{PLAN}/{name}", offset, min(end * BLOCK, self._sizes[name]) - offset)
+        data = self._files.read(f"{self._place}/{name}", offset, min(end * BLOCK, self._sizes[name]) - offset)
         view = memoryview(data)
         while view:
             written = os.pwrite(self._descriptors[name], view, offset)
@@ -115,7 +114,7 @@ def make_sparse(files: SharedStore, order: PlanOrder, folder: Path) -> bool:
     Raises:
         StoreError: the plan is out of reach.
     """
-    if not may_be_sparse(json.loads(files.read(f"{PLAN}/{HEADER}"))):
+    if not may_be_sparse(json.loads(files.read(f"{order.place}/{HEADER}"))):
         return False
     for name, size in order.files:
         if name in SPARSE:

@@ -11,7 +11,7 @@ from batchmill.nodes.node_order import PlanOrder
 from batchmill.nodes.plan_blocks import HEADER, SPARSE, PlanBlocks, make_sparse
 from batchmill.nodes.scratch import Stopped
 from batchmill.parallel_run.events import Task
-from batchmill.parallel_run.run_store import PLAN
+from batchmill.parallel_run.run_store import PLAN, PUBLISHED, plan_place
 from batchmill.storage.shared_store import SharedStore
 
 LARGE = 64 << 20
@@ -19,32 +19,29 @@ LARGE = 64 << 20
 MARK = ".sparse"
 
 
-def publish_plan(files: SharedStore, folder: Path) -> PlanOrder:
-    """Put a plan into the run store. What is there of a complete one, of the same size, stays, for that never changes; what whoever died
-    over it has left of another one goes: the inputs may have changed since."""
-    order = plan_order(folder)
-    there = {entry.name: entry.size for entry in files.list(PLAN)}
-    if there and f"{PLAN}/{HEADER}" not in there:
-        files.clear(PLAN)
-        there = {}
-    for name, size in order.files:
-        if there.get(f"{PLAN}/{name}") != size:
-            files.put_file(f"{PLAN}/{name}", folder / name)
+def publish_plan(files: SharedStore, folder: Path, name: str) -> PlanOrder:
+    """Put a plan into the run store, as ``name``, unless another one was published before: of incarnations that do not know of each
+    other, the plan of the first holds for all, and what others write is never read. Returns the order for the one that holds."""
+    there = published_plan(files)
+    if there is not None:
+        return there
+    place = f"{PLAN}/{name}"
+    for path in folder.rglob("*"):
+        if path.is_file():
+            files.put_file(f"{place}/{path.relative_to(folder).as_posix()}", path)
+    files.create(PUBLISHED, place.encode())
+    order = published_plan(files)
+    assert order is not None
     return order
 
 
-def plan_order(folder: Path) -> PlanOrder:
-    """The files of a plan folder; the header comes last: a published plan without it is not complete."""
-    found = [(path.relative_to(folder).as_posix(), path.stat().st_size) for path in folder.rglob("*") if path.is_file()]
-    return PlanOrder(tuple(sorted(found, key=lambda one: (one[0] == HEADER, one))))
-
-
 def published_plan(files: SharedStore) -> PlanOrder | None:
-    """The plan that lies in the run store; None where none is complete."""
-    found = [(entry.name.removeprefix(f"{PLAN}/"), entry.size) for entry in files.list(PLAN)]
-    if not any(name == HEADER for name, _ in found):
+    """The plan that lies in the run store, its header last; None where none is complete."""
+    place = plan_place(files)
+    if place is None:
         return None
-    return PlanOrder(tuple(sorted(found, key=lambda one: (one[0] == HEADER, one))))
+    found = [(entry.name.removeprefix(f"{place}/"), entry.size) for entry in files.list(place)]
+    return PlanOrder(tuple(sorted(found, key=lambda one: (one[0] == HEADER, one))), place)
 
 
 def fetch_plan(
@@ -62,7 +59,7 @@ def fetch_plan(
             raise Stopped
         if not (sparse and name in SPARSE):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            files.fetch(f"{PLAN}/{name}", folder / name)
+            files.fetch(f"{order.place}/{name}", folder / name)
     if sparse:
         (folder / MARK).touch()
 

@@ -16,7 +16,7 @@ from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.names import Names
 from batchmill.parallel_run.output_holder import OutputHolder
 from batchmill.parallel_run.run_folder import RunFolder, on_cluster
-from batchmill.parallel_run.run_store import DEAD_LETTERS, FOLDER, LOGS, Heartbeat, RunStore
+from batchmill.parallel_run.run_store import DEAD_LETTERS, FOLDER, LOGS, Heartbeat, RunStore, plan_place
 from batchmill.parallel_run.segmented_ledger import LedgerMirror, SegmentedLedger
 from batchmill.settings import RunSettings
 from batchmill.settings.ray_address import ray_address
@@ -225,9 +225,10 @@ class ClusterRun:
         """
         if (self.folder.plan / "plan.json").exists():
             return
-        names = sorted((entry.name for entry in self.store.files.list("plan")), key=lambda name: (name == "plan/plan.json", name))
-        for name in names:
-            path = self.folder.path / name
+        place = plan_place(self.store.files)
+        found = [] if place is None else [entry.name for entry in self.store.files.list(place)]
+        for name in sorted(found, key=lambda name: (name == f"{place}/plan.json", name)):
+            path = self.folder.plan / name.removeprefix(f"{place}/")
             path.parent.mkdir(parents=True, exist_ok=True)
             self.store.files.fetch(name, path)
 

@@ -16,6 +16,8 @@ SETTINGS = "settings.json"
 LEDGER = "ledger"
 PACKS = "packs"
 PLAN = "plan"
+PUBLISHED = f"{PLAN}/published"
+"""Names the folder of the plan that holds: of several incarnations that plan, whoever creates this is the one whose plan does."""
 SNAPSHOT = "snapshot.zip"
 PARTS = "parts"
 LOGS = "logs"
@@ -36,6 +38,14 @@ class Heartbeat:
     time: float
     counts: dict[str, Any] = field(default_factory=dict)
     facts: dict[str, Any] = field(default_factory=dict)
+
+
+def plan_place(files: SharedStore) -> str | None:
+    """The folder in which the published plan of a run lies; None where there is none yet."""
+    try:
+        return files.read(PUBLISHED).decode()
+    except ObjectMissingError:
+        return None
 
 
 class RunStore:

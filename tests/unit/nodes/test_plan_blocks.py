@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchmill.errors import BatchmillError, StoreError
+from batchmill.errors import StoreError
 from batchmill.nodes import plan_blocks, plan_mirror
 from batchmill.nodes.node_order import PlanOrder
 from batchmill.nodes.plan_blocks import PlanBlocks
@@ -18,6 +18,7 @@ from batchmill.nodes.plan_mirror import PlanMirror, fetch_plan, publish_plan, pu
 from batchmill.nodes.scratch import Stopped
 from batchmill.parallel_run.events import Task
 from batchmill.parallel_run.plan import make_plan
+from batchmill.parallel_run.run_store import PUBLISHED
 from batchmill.settings import RunSettings
 from batchmill.storage.folder_store import FolderStore
 from batchmill.worker.plan_file import PlanFile
@@ -42,7 +43,7 @@ class Published:
         values = {"script": "score.py", "inputs": [str(folder / "in"), str(folder / "more")], "mini_batch_size": 3, **settings}
         make_plan(RunSettings.parse(values), self.folder)
         self.store = FolderStore(folder / "store")
-        self.order = publish_plan(self.store, self.folder)
+        self.order = publish_plan(self.store, self.folder, "1")
         self.whole = PlanFile(self.folder)
 
     def mirrored(self, folder: Path) -> Path:
@@ -120,20 +121,24 @@ def test_a_published_plan_is_found_again_only_when_it_is_complete(tmp_path: Path
     write(tmp_path)
     published = Published(tmp_path)
     assert published_plan(published.store) == published.order
-    assert publish_plan(published.store, published.folder) == published.order, "a second time changes nothing"
-    published.store.delete("plan/plan.json")
+    assert published.order.files[-1][0] == "plan.json"
+    published.store.delete(PUBLISHED)
     assert published_plan(published.store) is None
 
 
-def test_what_is_left_of_a_plan_that_was_never_complete_is_not_mixed_with_another(tmp_path: Path) -> None:
+def test_of_two_who_publish_at_once_the_first_holds(tmp_path: Path) -> None:
     write(tmp_path)
     published = Published(tmp_path)
-    published.store.delete("plan/plan.json")
-    published.store.put("plan/items.bin", bytes(dict(published.order.files)["items.bin"]))
-    published.store.put("plan/groups.keys", b"of another cut")
-    assert publish_plan(published.store, published.folder) == published.order
-    assert published.store.read("plan/items.bin") == (published.folder / "items.bin").read_bytes()
-    assert published_plan(published.store) == published.order
+    published.store.delete(PUBLISHED)
+    create = published.store.create
+
+    def late(name: str, data: bytes) -> bool:
+        assert create(PUBLISHED, b"plan/1")
+        return create(name, data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(published.store, "create", late)
+        assert publish_plan(published.store, published.folder, "2") == published.order
 
 
 def test_fetching_ends_when_nobody_wants_the_plan_any_more(tmp_path: Path) -> None:
@@ -151,14 +156,14 @@ class Heard:
 
     def __init__(self) -> None:
         self.ready: list[tuple[Task, ...]] = []
-        self.errors: list[BatchmillError] = []
+        self.errors: list[Exception] = []
         self.changed = threading.Semaphore(0)
 
     def is_ready(self, tasks: tuple[Task, ...]) -> None:
         self.ready.append(tasks)
         self.changed.release()
 
-    def failed(self, error: BatchmillError) -> None:
+    def failed(self, error: Exception) -> None:
         self.errors.append(error)
         self.changed.release()
 
