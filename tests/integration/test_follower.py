@@ -80,6 +80,19 @@ def test_a_coordinator_that_cannot_go_on_says_why(run: ClusterRun, tmp_path: Pat
     assert ending.error == f"Cannot write to s3://bucket/out: it does not answer. Then: batchmill resume {run.folder.id}"
 
 
+def test_a_run_that_has_completed_meanwhile_is_followed_to_its_end(run: ClusterRun, tmp_path: Path) -> None:
+    run.begin()
+    ledger = SegmentedLedger(tmp_path / "there.sqlite", run.store.files)
+    ledger.begin(id=run.folder.id, name="score")
+    ledger.claim()
+    ledger.end(RunStatus.COMPLETED, None, Counts())
+    ledger.close()
+    run.store.beat(1, "Completed", {}, over=True)
+    follower = Follower(run)
+    follower.prepare()
+    assert follower.carry_out().status is RunStatus.COMPLETED
+
+
 def test_a_run_whose_coordinator_was_interrupted_is_followed_while_ray_knows_it(
     run: ClusterRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,15 +57,16 @@ class Follower:
 
         Raises:
             RunBusyError: another process follows it.
-            UsageError: the run cannot begin (if it is new, nothing of it is left), or it is completed.
+            UsageError: the run cannot begin (if it is new, nothing of it is left).
         """
         _heed_termination()
         self.folder.lock()
         try:
             if self.run.begun:
                 self.run.refresh(logs=False)
-            if self._status() is RunStatus.COMPLETED:
-                raise UsageError(f"Run {self.folder.id} is completed; there is nothing left to do.")
+            if self._status() is RunStatus.COMPLETED:  # since somebody decided to follow it
+                self.submitted = True
+                return
             if self.run.begun and self.run.alive() and self._beats():
                 self.submitted = True
                 self._wait_for_plan(None)
