@@ -22,7 +22,7 @@ from batchmill.parallel_run.run_store import RunStore
 from batchmill.parallel_run.segmented_ledger import LedgerMirror, SegmentedLedger
 from batchmill.records import Counts, RunStatus
 from batchmill.settings import RunSettings
-from batchmill.workspace.ray_cluster import ClusterNode
+from batchmill.workspace.ray_cluster import ClusterError, ClusterNode
 
 
 @pytest.fixture
@@ -173,8 +173,14 @@ def test_a_lost_run_is_canceled_in_its_store(run: ClusterRun, tmp_path: Path) ->
     other.close()
 
 
-def test_another_cluster(run: ClusterRun) -> None:
+def test_another_cluster(run: ClusterRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ClusterError, match=r"No Ray cluster answers at 127\.0\.0\.1:9"):
+        move(run.folder, "ray:127.0.0.1:9")
+    assert ClusterRun.of(run.folder).address == "head:6379"
+    asked: list[str] = []
+    monkeypatch.setattr(cluster_run, "_ask", asked.append)
     move(run.folder, "ray:other:6379")
+    assert asked == ["other:6379"]
     assert ClusterRun.of(run.folder).address == "other:6379"
     with pytest.raises(UsageError, match="is no Ray cluster"):
         move(run.folder, "cpu-cluster")

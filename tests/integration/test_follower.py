@@ -19,6 +19,7 @@ from batchmill.parallel_run.run import create_run
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
 from batchmill.records import Counts, RunStatus
 from batchmill.settings import RunSettings
+from batchmill.workspace.ray_cluster import ClusterError
 
 
 @pytest.fixture
@@ -63,6 +64,19 @@ def test_a_cancel_before_a_new_run_is_handed_over_counts(run: ClusterRun, monkey
     monkeypatch.setattr(module.CoordinatorHandle, "start", lambda order: Coordinator(run))
     Follower(run).prepare()
     assert not run.folder.cancel_request.exists()
+
+
+class Gone(NoConnection):
+    def wait(self) -> None:
+        raise ClusterError("No Ray cluster answers at head:6379.", cure="Give the address of one.")
+
+
+def test_a_run_whose_cluster_is_gone_says_how_it_goes_on_elsewhere(run: ClusterRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.begin()
+    monkeypatch.setattr(module, "Connection", Gone)
+    with pytest.raises(ClusterError, match=f"at head:6379.*batchmill resume {run.folder.id} --compute ray:ADDRESS"):
+        Follower(run).prepare()
+    assert run.folder.settings.exists()
 
 
 def test_a_coordinator_that_cannot_go_on_says_why(run: ClusterRun, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from batchmill.parallel_run.run import error_of
 from batchmill.parallel_run.run_identity import installed
 from batchmill.parallel_run.run_store import Heartbeat
 from batchmill.records import Counts, ItemCounts, MiniBatchCounts, RunStatus
+from batchmill.workspace.ray_cluster import ClusterError
 
 LOOK_EVERY, LOOK_FAR_EVERY = 0.1, 0.5
 """Seconds between two looks into a folder, and into an object store."""
@@ -115,6 +116,9 @@ class Follower:
             if isinstance(error, OSError):
                 where = f" ({error.filename})" if error.filename else ""
                 raise UsageError(f"The run cannot begin: {error.strerror}{where}.", cure="Nothing was started.") from error
+            if isinstance(error, ClusterError) and not new:
+                cure = f"Start that cluster again, or let the run go on on another: batchmill resume {self.folder.id} --compute ray:ADDRESS"
+                raise ClusterError(error.message, cure=cure) from error
             raise
         finally:
             connection.leave()

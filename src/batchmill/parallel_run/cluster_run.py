@@ -66,7 +66,7 @@ def move(folder: RunFolder, compute: str) -> None:
     """Let a run go on on another cluster, ``ray:ADDRESS``.
 
     Raises:
-        UsageError: that is no cluster, the run is not one of a cluster, or it is alive.
+        UsageError: that is no cluster, or none answers there; the run is not one of a cluster, or it is alive.
     """
     run, address = cluster_run(folder), ray_address(compute)
     if run is None or address is None:
@@ -76,8 +76,16 @@ def move(folder: RunFolder, compute: str) -> None:
         return
     if folder.alive() or (run.begun and run.alive()):
         raise UsageError(f"Run {folder.id} is running on the cluster at {run.address}.", cure=f"Follow it: batchmill resume {folder.id}")
+    _ask(address)  # else a wrong address would be that of the run from now on
     description = {**run.description, "cluster": {**run.description["cluster"], "address": address}}
     atomic_write(folder.settings, json.dumps(description, indent=1))
+
+
+def _ask(address: str) -> None:
+    from batchmill.workspace.ray_cluster import connect, disconnect
+
+    connect(address)
+    disconnect(keep=True)
 
 
 def bring_plan(folder: RunFolder) -> None:
