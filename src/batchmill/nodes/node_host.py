@@ -278,7 +278,7 @@ class NodeHost:
     def _give_up(self, facts: ErrorFacts) -> None:
         """Who has never worked will not, if it is tried again; who has may only have lost its store."""
         if not self._aborted:
-            self._tell([NodeLost(self.name, facts.message) if self._working else NodeGaveUp(self.name, facts)])
+            self._tell([NodeLost(self.name, facts.message, by_itself=True) if self._working else NodeGaveUp(self.name, facts)])
 
     def _unwanted(self) -> bool:
         """Aborted, or nobody has listened for so long that nobody will."""

@@ -41,6 +41,9 @@ class _Crew:
     heard: float
     joined: bool = False
     draining: bool = False
+    """It gets nothing more, and another one takes its place unless it gave up."""
+    parted: bool = False
+    """It has said that it is lost, or gives up; its end is still to come."""
     taken: int = 0
     outbox: list[Message] = field(default_factory=list)
     on_the_way: list[Message] = field(default_factory=list)
@@ -209,13 +212,15 @@ class RayEngine:
     def _taken(self, crew: _Crew, arrival: Taken) -> list[Event]:
         events = list(arrival.batch.events)
         crew.taken += 1
+        if any(isinstance(event, NodeGaveUp) for event in events):
+            self._wanted -= not crew.draining
+            crew.draining = True
+        crew.parted = crew.parted or any(isinstance(event, NodeGaveUp | NodeLost) for event in events)
         if arrival.batch.ended:
             self._dismiss(crew)
-            if any(isinstance(event, NodeGaveUp) for event in events):
-                self._wanted -= not crew.draining
-            elif not self._ending:
-                events.append(NodeLost(crew.name, "it ended by itself"))
-                self._replace()
+            if not (crew.parted or self._ending):
+                events.append(NodeLost(crew.name, "it ended by itself", by_itself=True))
+            self._replace()
         else:
             self._fleet.take(crew.name, crew.taken, self._bounds.take)
         return events

@@ -164,10 +164,12 @@ class NodePreparing:
 
 @dataclass(frozen=True, slots=True)
 class NodeLost:
-    """A node is gone, with everything it had not told; ``reason`` in words. What it says later is refused."""
+    """A node is gone, with everything it had not told; ``reason`` in words. What it says later is refused. ``by_itself``: it gave a reason
+    of its own (its disk, its store), so it did not die of what it held."""
 
     node: str
     reason: str
+    by_itself: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -279,7 +279,8 @@ class Job:
         if isinstance(event, NodeLost):
             self._roll.lost(event)
             self._master.line(f"{node} is lost ({event.reason}); what it held runs elsewhere.")
-            return self._scheduler.node_lost(node, event.reason, time.time())
+            told = self._scheduler.node_draining(node) if event.by_itself else []
+            return [*told, *self._scheduler.node_lost(node, event.reason, time.time())]
         if isinstance(event, NodeDraining):
             self._master.line(f"{node} is going to be taken away ({event.reason}); it gets nothing more.")
         else:

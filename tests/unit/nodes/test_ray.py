@@ -264,6 +264,27 @@ def test_a_node_that_gave_up_ends_without_a_replacement() -> None:
     assert play.engine.nodes == ["node2"], "one for the lost one, none for the one that gave up"
 
 
+def test_a_node_that_gave_up_and_takes_its_time_to_end_is_not_replaced_either() -> None:
+    """Its last news arrive before its logs are stored."""
+    play = Play().started()
+    gave_up = NodeGaveUp("node0", ErrorFacts("ValueError", "init"))
+    assert play.hear(Taken("node0", Batch([gave_up], False))) == [gave_up]
+    assert play.engine.nodes == ["node1"]
+    assert play.hear(Taken("node0", Batch([], True))) == []
+    assert (play.engine.nodes, list(play.fleet.launched)) == (["node1"], ["node0", "node1"])
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_node_that_says_why_it_is_lost_is_lost_once(at_once: bool) -> None:
+    play = Play().started()
+    lost = NodeLost("node0", "its disk is full", by_itself=True)
+    assert play.hear(Taken("node0", Batch([lost], at_once))) == [lost]
+    if not at_once:
+        assert play.hear(Taken("node0", Batch([], True))) == []
+    assert play.engine.nodes == ["node1", "node2"]
+    assert play.hear(Taken("node1", Batch([], True))) == [NodeLost("node1", "it ended by itself", by_itself=True)]
+
+
 def test_growing_never_passes_the_node_count() -> None:
     play = Play(nodes=3, machines=3, granted=1).started()
     assert play.engine.grow(1) == ["node1"]

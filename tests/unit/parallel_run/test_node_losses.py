@@ -56,6 +56,19 @@ def test_what_three_nodes_died_of_runs_alone() -> None:
         assert w.scheduler.retried == 0, "that nodes died was no try"
 
 
+def test_nobody_is_suspected_when_a_node_knows_why_it_ends() -> None:
+    """A machine with a full disk, on which one node after the other gets the same mini-batches."""
+    with world([1] * 3) as w:
+        for _ in range(LOSSES + 1):
+            w.hungry("node0", 100)
+            assert held_by(w, "node0") == [(0, 2)]
+            w.nodes.held.clear()
+            w.tell(NodeLost("node0", "its disk is full", by_itself=True))
+            w.join("node0")
+        w.work_off()
+        assert w.scheduler.succeeded == 3
+
+
 def test_a_death_alone_is_a_try() -> None:
     with world([4, 1], nodes=1) as w:
         lose_with_everything(w, LOSSES)
