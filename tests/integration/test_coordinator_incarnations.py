@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from batchmill.parallel_run.run import create_run
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
 from batchmill.records import Counts, RunStatus
 from batchmill.settings import RunSettings
+from batchmill.storage.shared_store import SharedStore
 
 
 class Pretended:
@@ -136,6 +138,22 @@ def test_one_that_ends_with_a_defect_says_what_it_was(
     with pytest.raises(ZeroDivisionError):
         incarnation(order, tmp_path).carry_out()
     assert refusal(run) == "The coordinator ended with ZeroDivisionError: by zero"
+
+
+def test_it_gives_signs_of_life_while_it_reads_the_ledger(
+    run: ClusterRun, order: CoordinatorOrder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever handed the run over ends one that gives none for two minutes; a long ledger takes more."""
+
+    def long(path: Path, store: SharedStore) -> SegmentedLedger:
+        deadline = time.monotonic() + 30
+        while run.heartbeat() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return SegmentedLedger(path, store)
+
+    monkeypatch.setattr(coordinator_actor, "SegmentedLedger", long)
+    assert incarnation(order, tmp_path).carry_out() is RunStatus.COMPLETED
 
 
 def test_after_many_deaths_without_progress_the_run_fails(run: ClusterRun, order: CoordinatorOrder, tmp_path: Path) -> None:

@@ -148,7 +148,10 @@ class _Incarnation:
         goes_on = False
         try:
             _check_version(self._order)
-            status = self._over() if self._order.output not in unseen else None
+            if self._order.output in unseen:
+                _check_seen(self._order, unseen)
+            self._beat.start()  # the index of a long ledger takes minutes
+            status = self._over()
             if status is None:
                 _check_seen(self._order, unseen)
                 status = self._work()
@@ -166,7 +169,6 @@ class _Incarnation:
                 remove_proofs(self._order.proofs)
 
     def _work(self) -> RunStatus:
-        self._beat.start()
         coordinator = ClusterCoordinator(self._folder, self._order, self._store, self._beat)
         coordinator.prepare()
         return coordinator.carry_out().status
