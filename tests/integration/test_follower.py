@@ -149,3 +149,21 @@ def test_who_hands_nothing_over_leaves_nothing_beside_the_inputs(
         Follower(run).prepare()
     assert list((tmp_path / "in").iterdir()) == []
     assert run.folder.path.exists() == (not new or isinstance(error, KeyboardInterrupt))
+
+
+def test_logs_that_take_long_to_look_through_are_looked_for_less_often(run: ClusterRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, looks = [100.0], []
+
+    def refresh(*, logs: bool) -> bool:
+        if logs:
+            looks.append(clock[0])
+            clock[0] += 3.0
+        return False
+
+    follower = Follower(run)
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(run, "refresh", refresh)
+    while clock[0] < 200.0:
+        follower._mirror(last=False)
+        clock[0] += 1.0
+    assert looks == [100.0, 133.0, 166.0, 199.0]

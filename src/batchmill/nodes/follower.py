@@ -31,7 +31,8 @@ from batchmill.workspace.ray_cluster import ClusterError
 
 LOOK_EVERY, LOOK_FAR_EVERY = 0.1, 0.5
 """Seconds between two looks into a folder, and into an object store."""
-LOGS_EVERY = 2.0
+LOGS_EVERY, LOGS_SHARE = 2.0, 10
+"""Seconds between two looks for logs, and how many times as long as a look: those of 1,000 nodes take a store many requests."""
 BEGIN_PATIENCE = 120.0
 """Seconds until the coordinator has to give its first sign of life: Ray may have to start a machine for it."""
 
@@ -48,7 +49,7 @@ class Follower:
         self._planned = False
         self._beaten = 0.0
         self._last: tuple[int, int] | None = None
-        self._logs_at = 0.0
+        self._logs_due = 0.0
         self._looked_at: tuple[int, int] | None = None
         self._looked = 0.0
         self._refusal: BatchmillError | None = None
@@ -230,11 +231,13 @@ class Follower:
 
     def _mirror(self, *, last: bool) -> None:
         """Take over what is new; a store that does not answer now may at the next look."""
-        now = time.monotonic()
-        logs = last or now - self._logs_at >= LOGS_EVERY
+        began = time.monotonic()
+        logs = last or began >= self._logs_due
         with suppress(BatchmillError):
             self.run.refresh(logs=logs)
-            self._logs_at = now if logs else self._logs_at
+            if logs:
+                now = time.monotonic()
+                self._logs_due = now + max(LOGS_EVERY, LOGS_SHARE * (now - began))
 
     def _worth_a_look(self) -> bool:
         """Whether the coordinator has said something since the last look, or that was a beat ago."""
