@@ -26,7 +26,7 @@ from batchmill.nodes.scratch import Scratch, Stopped
 from batchmill.nodes.segment_sync import SegmentSync
 from batchmill.nodes.side_content import KEY, fetch_side, localize
 from batchmill.parallel_run.answers import answer_of
-from batchmill.parallel_run.events import ErrorFacts, Event, NodeConfig, NodeGaveUp, NodeLost, NodePreparing, ShutdownProblem, Task
+from batchmill.parallel_run.events import ErrorFacts, Event, NodeConfig, NodeGaveUp, NodeLost, NodePreparing, Task
 from batchmill.parallel_run.run_store import RunStore
 from batchmill.storage.shared_store import SharedStore
 
@@ -150,33 +150,21 @@ class NodeHost:
             logs.close()
 
     def _work(self, scratch: Scratch, config: NodeConfig, files: SharedStore, outputs: OutputFiles | None) -> None:
-        """Files of scripts go with the outcomes where they are the results, else at the end."""
-        late = outputs if config.output_action == "append_row" else None
-        early = outputs if late is None else None
         engine = LocalEngine(
             config,
             most=1,
             first_node=int(self.name.removeprefix("node")),
-            parts=lambda name: SegmentSync(files, config.epoch, name, config.retry_timeout, early),
+            parts=lambda name: SegmentSync(files, config.epoch, name, config.retry_timeout, outputs),
         )
         plan = PlanMirror(files, self._order.plan, config.plan_folder, self._planned, self._fail)
         self._working = True
         try:
             self._drive(engine, plan, scratch, files)
-            if late is not None and not self._aborted:
-                self._upload(late)
         except BaseException:
             engine.abort()
             raise
         finally:
             plan.close()
-
-    def _upload(self, outputs: OutputFiles) -> None:
-        """Files beside the rows, at the end of a run whose rows are stored."""
-        try:
-            outputs.upload()
-        except BatchmillError as error:
-            self._tell([ShutdownProblem(self.name, self.name, ErrorFacts(type(error).__name__, f"{self._where}: {error.line}"))])
 
     def _drive(self, engine: LocalEngine, plan: PlanMirror, scratch: Scratch, files: SharedStore) -> None:
         engine.wake_on(self._wake, self._heard)
