@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from batchmill.workspace.environment import Environment as Environment
     from batchmill.workspace.file_dataset import FileDataset as FileDataset
     from batchmill.workspace.model import Model as Model
+    from batchmill.workspace.ray_compute import RayCompute as RayCompute
     from batchmill.workspace.run_configuration import RunConfiguration as RunConfiguration
     from batchmill.workspace.run_configuration import ScriptRunConfig as ScriptRunConfig
     from batchmill.workspace.tabular_dataset import TabularDataset as TabularDataset
@@ -86,6 +87,7 @@ __all__ = [
     "PipelineRun",
     "PublishedPipeline",
     "PythonScriptStep",
+    "RayCompute",
     "Run",
     "RunConfiguration",
     "RunDetails",
@@ -132,6 +134,7 @@ _HOMES = {
     "Environment": "batchmill.workspace.environment",
     "FileDataset": "batchmill.workspace.file_dataset",
     "Model": "batchmill.workspace.model",
+    "RayCompute": "batchmill.workspace.ray_compute",
     "RunConfiguration": "batchmill.workspace.run_configuration",
     "ScriptRunConfig": "batchmill.workspace.run_configuration",
     "TabularDataset": "batchmill.workspace.tabular_dataset",

@@ -225,6 +225,16 @@ def test_the_command(project: Project) -> None:
     assert project.batchmill("compute", "list", "--json").stdout.count('"name"') == 1
 
 
+def test_a_list_says_which_clusters_do_not_answer(project: Project) -> None:
+    pytest.importorskip("ray", reason="NOT TESTED on Ray: it is not installed")
+    project.batchmill("workspace", "create", "default")
+    project.batchmill("workspace", "update", "--set", "compute_provider=ray:127.0.0.1:9")
+    project.batchmill("compute", "create", "far", "--max-nodes", "2")
+    listed = project.batchmill("compute", "list")
+    assert (listed.returncode, len(listed.stdout.splitlines())) == (0, 2)
+    assert listed.stderr.startswith("far: No Ray cluster answers at 127.0.0.1:9")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -117,14 +117,17 @@ def list_all(workspace: WorkspaceOption = None, limit: LimitOption = 100, after:
     elif not found:
         tell(f"There are no compute targets in workspace {ws.name}. Make one: batchmill compute create NAME --max-nodes N")
     else:
-        rows, on_ray = [], any(target.cluster is not None for target in found)
+        rows, troubles, on_ray = [], [], any(target.cluster is not None for target in found)
         right = (3, 4, 5, 6, 7) if on_ray else (2, 3, 4, 5, 6)
         for target in found:
             status, bounds = target.get_status(), target.scale_settings
             counts = (status.current_node_count, status.running_node_count, status.idle_node_count)
             where = [target.cluster] if on_ray else []
             rows.append([target.name, *where, target.vm_size, *counts, bounds.minimum_node_count, bounds.maximum_node_count])
+            troubles += [f"{target.name}: {one['error']['message']}" for one in status.errors or ()]
         print_table(["name", *(["cluster"] if on_ray else []), "size", "nodes", "running", "idle", "min", "max"], rows, right=right)
+        for trouble in troubles:
+            tell(trouble)
         tell_more(len(found), limit, found[-1].name)
 
 
