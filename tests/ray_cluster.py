@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +68,7 @@ class RayCluster:
     ) -> RayNode:
         """Start a node and wait until the head knows it; ``variables``: environment of its processes."""
         size = {"num_cpus": cpus, "num_gpus": gpus, "resources": resources or {}, "object_store_memory": STORE}
-        handle = self._cluster.add_node(**size, env_vars=variables)
+        handle = _begun(lambda: self._cluster.add_node(**size, env_vars=variables))
         pid = handle.all_processes["raylet"][0].process.pid
         node = RayNode(handle.node_id, psutil.Process(pid), handle)
         self.nodes.append(node)
@@ -156,6 +156,21 @@ def _runs(process: psutil.Process) -> bool:
     return False
 
 
+def _begun(start: Callable[[], Any]) -> Any:
+    """Ray chooses ports that are free and takes them later; where another cluster was quicker, its node never comes up."""
+    for attempt in range(3):
+        before = set(psutil.Process().children())
+        try:
+            return start()
+        except Exception as error:
+            if "timed out during startup" not in str(error) or attempt == 2:
+                raise
+            for process in set(psutil.Process().children()) - before:
+                for one in (*process.children(recursive=True), process):
+                    _send(one, signal.SIGKILL)
+    raise AssertionError("it returns or raises")
+
+
 @contextmanager
 def ray_cluster(nodes: int = 0, cpus: float = 2, client_port: int | None = None, *, durable: bool = False) -> Iterator[RayCluster]:
     """A cluster of a head without CPUs and ``nodes`` nodes; this process is not connected to it (`connected`). ``client_port``: where its
@@ -172,7 +187,7 @@ def ray_cluster(nodes: int = 0, cpus: float = 2, client_port: int | None = None,
         head = {"num_cpus": 0, "num_gpus": 0, "include_dashboard": False, "object_store_memory": STORE, "_system_config": system}
         if client_port is not None:
             head["ray_client_server_port"] = client_port
-        cluster = RayCluster(Cluster(initialize_head=True, head_node_args=head))
+        cluster = RayCluster(_begun(lambda: Cluster(initialize_head=True, head_node_args=head)))
         try:
             for _ in range(nodes):
                 cluster.add_node(cpus)
