@@ -33,6 +33,8 @@ from batchmill.storage.files import atomic_write
 from batchmill.workspace.ray_cluster import import_ray, is_replaced
 
 PIECE = 64 << 10
+CALL_AGAIN, SOON = 5.0, 0.1
+"""Seconds for which a call of the actor by itself may be on its way, and until the next when that was refused."""
 LINGER = 5.0
 """Seconds for which the actor of an ended run still answers a follower that asks how it went."""
 DEATHS = 10
@@ -58,10 +60,12 @@ class CoordinatorActor:
         self._order: CoordinatorOrder = pickle.loads(b"".join(pieces))
         self._outcome: dict[str, Any] | None = None
         self._actor = import_ray().get_runtime_context().current_actor
-        self._actor.carry_out.remote()
+        self._begun = threading.Event()
+        threading.Thread(target=_begin, args=(self._actor, self._begun), name="batchmill-begin", daemon=True).start()
 
     def carry_out(self) -> Mapping[str, Any]:
         """Do the work, whoever calls first; returns how it ended: ``status``, or the error that stopped it."""
+        self._begun.set()
         if self._outcome is None:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # Ray blocks it
             try:
@@ -76,6 +80,15 @@ class CoordinatorActor:
                 self._outcome = told(_unexpected(error))
             threading.Thread(target=_leave, args=(self._actor,), name="batchmill-leave", daemon=True).start()
         return self._outcome
+
+
+def _begin(actor: Any, begun: threading.Event) -> None:
+    """Call the actor that this process is, until it has heard: Ray refuses calls to one that it is just starting again."""
+    ray = import_ray()
+    while not begun.is_set():
+        with suppress(Exception):
+            ray.wait([actor.carry_out.remote()], timeout=CALL_AGAIN)
+        begun.wait(SOON)
 
 
 def _leave(actor: Any) -> None:
