@@ -75,6 +75,11 @@ class RayCluster:
         self._handles.append(handle)
         return node
 
+    @property
+    def head(self) -> RayNode:
+        """The node that holds no work; a coordinator may be on it."""
+        return _node(self._cluster.head_node)
+
     def kill(self, node: RayNode) -> None:
         """The machine is gone: SIGKILL to everything on it at once."""
         for process in node.processes():
@@ -143,6 +148,10 @@ class RayCluster:
         self._cluster.shutdown()
         for process in everything:
             _send(process, signal.SIGKILL)
+
+
+def _node(handle: Any) -> RayNode:
+    return RayNode(handle.node_id, psutil.Process(handle.all_processes["raylet"][0].process.pid), handle)
 
 
 def _send(process: psutil.Process, number: int) -> None:

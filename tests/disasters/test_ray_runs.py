@@ -19,7 +19,7 @@ import os, time
 def run(files):
     rows = []
     for path in files:
-        time.sleep(0.02)
+        time.sleep({seconds})
         with open(path) as file, open({marks!r}, "a") as marks:
             rows.append(os.path.basename(path) + " " + file.read())
             marks.write("x")
@@ -47,11 +47,11 @@ def machines(cluster: RayCluster) -> Iterator[list[RayNode]]:
 class RunOnCluster:
     """`batchmill run` in a project of its own, watched from outside."""
 
-    def __init__(self, project: Project, cluster: RayCluster) -> None:
+    def __init__(self, project: Project, cluster: RayCluster, seconds: float = 0.02) -> None:
         self.project = project
         self.marks = project.folder / "marks"
         files = {f"in/item{number:04d}": f"content of {number}" for number in range(ITEMS)}
-        project.write({"score.py": SCORE.format(marks=str(self.marks)), **files, "marks": ""})
+        project.write({"score.py": SCORE.format(marks=str(self.marks), seconds=seconds), **files, "marks": ""})
         arguments = ["run", "score.py", "--input", "in", "--output", "out", "--mini-batch-size", "4", "--workers", "1", "--nodes", "3"]
         self.command = [str(BATCHMILL), *arguments, "--compute", f"ray:{cluster.address}"]
 
@@ -97,6 +97,18 @@ def work_dies_with(machine: RayNode, what: str) -> bool:
     return any(what in process.name() or what in " ".join(process.cmdline()) for process in machine.processes())
 
 
+def machine_of_coordinator(cluster: RayCluster, machines: list[RayNode]) -> RayNode:
+    """One of these; a coordinator on the head is killed until Ray starts it there."""
+    deadline = time.monotonic() + PATIENCE
+    while (found := next((machine for machine in machines if work_dies_with(machine, "CoordinatorActor")), None)) is None:
+        assert time.monotonic() < deadline
+        for process in cluster.head.processes():
+            if "CoordinatorActor" in process.name():
+                process.kill()
+        time.sleep(0.1)
+    return found
+
+
 def test_a_machine_dies_in_the_middle(cluster: RayCluster, machines: list[RayNode], project: Project) -> None:
     run = RunOnCluster(project, cluster)
     with run.begun() as process:
@@ -131,6 +143,16 @@ def test_a_machine_freezes_and_wakes_up_again(cluster: RayCluster, machines: lis
         cluster.freeze(victim)
         run.until(ITEMS // 2, process)
         cluster.thaw(victim)
+        run.ended_well(process)
+
+
+@pytest.mark.slow
+def test_the_machine_of_the_coordinator_hangs(cluster: RayCluster, machines: list[RayNode], project: Project) -> None:
+    """Ray gives it up and starts the coordinator elsewhere, while the first one still has its locks, and does not know."""
+    run = RunOnCluster(project, cluster, seconds=0.15)
+    with run.begun() as process:
+        assert run.until(ITEMS // 4, process)
+        cluster.freeze_raylet(machine_of_coordinator(cluster, machines))
         run.ended_well(process)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchmill.errors import BatchmillError, OutputBusyError, StoreError
+from batchmill.errors import BatchmillError, LedgerFencedError, OutputBusyError, StoreError
 from batchmill.nodes import cluster_coordinator
 from batchmill.nodes.cluster_coordinator import ClusterCoordinator
 from batchmill.nodes.coordinator_actor import _Incarnation
@@ -18,9 +18,7 @@ from batchmill.nodes.scratch import Scratch
 from batchmill.nodes.submission import Submission
 from batchmill.parallel_run.cluster_run import ClusterRun
 from batchmill.parallel_run.output_claim import OutputClaim
-from batchmill.parallel_run.output_holder import OutputHolder
 from batchmill.parallel_run.run import create_run
-from batchmill.parallel_run.run_store import RunStore
 from batchmill.settings import RunSettings
 from batchmill.storage.shared_store import SharedStore
 from batchmill.worker.plan_file import PlanFile
@@ -41,9 +39,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterRun:
 
 
 @pytest.fixture
-def coordinator(run: ClusterRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+def coordinator(run: ClusterRun, tmp_path: Path) -> Iterator[Make]:
     """Makes incarnations of one order, each with a name of its own."""
-    monkeypatch.setattr(cluster_coordinator, "LOCK_LOOK_EVERY", 0.01)
     order = Submission(run).prepare()
     (tmp_path / "machine").mkdir()
     made: list[ClusterCoordinator] = []
@@ -62,41 +59,38 @@ def coordinator(run: ClusterRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
             one.ledger.close()
 
 
-def test_one_that_is_started_again_waits_for_the_lock_of_the_one_before(coordinator: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file system knows only after a while that its machine is gone."""
+def test_one_that_is_started_again_does_not_wait_for_the_lock_of_the_one_before(coordinator: Make) -> None:
+    """That hangs, or the file system does not know yet that its machine is gone."""
     lost, again = coordinator("coordinator-1"), coordinator("coordinator-2")
     lost.prepare()
-    told: list[str] = []
-
-    def announce(text: str) -> None:
-        told.append(text)
-        lost.target.release()
-
-    monkeypatch.setattr(again.progress, "announce", announce)
     again.prepare()
-    assert told == [f"Waiting for the output {again.order.output}: a coordinator that was lost still holds it."]
     assert again.epoch == 2
+    again._still_ours()
+    with pytest.raises(LedgerFencedError), lost.ledger.transaction():
+        lost.ledger.add_warning("late")
 
 
-def test_the_lock_of_the_one_before_is_not_waited_for_without_end(coordinator: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_run_that_got_the_output_when_the_one_before_was_gone_keeps_it(coordinator: Make, tmp_path: Path) -> None:
     lost, again = coordinator("coordinator-1"), coordinator("coordinator-2")
     lost.prepare()
-    monkeypatch.setattr(cluster_coordinator, "LOCK_PATIENCE", 0.05)
-    with pytest.raises(OutputBusyError):
-        again.prepare()
-
-
-def test_an_output_that_another_run_has_taken_meanwhile_is_not_waited_for(coordinator: Make, run: ClusterRun) -> None:
-    coordinator("coordinator-1").prepare()
-    OutputHolder(RunStore(run.place, "other"), "other", "theirs").take()
-    with pytest.raises(OutputBusyError, match=r"by run other \(theirs\)"):
-        coordinator("coordinator-2").prepare()
-
-
-def test_a_new_run_does_not_wait(coordinator: Make, tmp_path: Path) -> None:
+    again.prepare()
+    lost._let_go()
     claim = OutputClaim(tmp_path / "out", "of this machine")
     with pytest.raises(OutputBusyError):
-        coordinator("coordinator-1").prepare()
+        again._still_ours()
+    claim.release()
+    again._still_ours()
+    with pytest.raises(OutputBusyError):
+        OutputClaim(tmp_path / "out", "of this machine")
+
+
+def test_an_output_that_another_run_holds_is_left_to_it(coordinator: Make, tmp_path: Path) -> None:
+    lost = coordinator("coordinator-1")
+    lost.prepare()
+    lost._let_go()
+    claim = OutputClaim(tmp_path / "out", "of this machine")
+    with pytest.raises(OutputBusyError, match="by another run"):
+        coordinator("coordinator-2").prepare()
     claim.release()
 
 

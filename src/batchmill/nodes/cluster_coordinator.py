@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from batchmill.parallel_run.collected_output import CollectedOutput
 from batchmill.parallel_run.events import Engine, NodeConfig
 from batchmill.parallel_run.job import Ending, Job
 from batchmill.parallel_run.ledger import Ledger
+from batchmill.parallel_run.output_claim import OutputClaim
 from batchmill.parallel_run.output_holder import OutputHolder
 from batchmill.parallel_run.reuse import Reuse
 from batchmill.parallel_run.run_folder import RunFolder
@@ -42,10 +43,6 @@ from batchmill.workspace.ray_cluster import cluster_nodes
 
 if TYPE_CHECKING:
     from batchmill.workspace.environment_order import EnvironmentOrder
-
-
-LOCK_PATIENCE, LOCK_LOOK_EVERY = 300.0, 1.0
-"""Seconds for which the lock that an earlier incarnation had on the output is waited for, and between two tries."""
 
 
 class ClusterReuse(Reuse):
@@ -71,7 +68,8 @@ class ClusterCoordinator(Coordinator):
         self._logs = LogShipper(folder.logs, store.files, leave_out=())
         self._environment: EnvironmentOrder | None = None
         self._own_proofs: tuple[PathProof, ...] = ()
-        self._told_of_lock = False
+        self._holder = OutputHolder(store, folder.id, str(self.description["name"]))
+        self._run_lock: OutputClaim | None = None
         self._plan_order = PlanOrder(())
 
     def prepare(self) -> None:
@@ -119,27 +117,33 @@ class ClusterCoordinator(Coordinator):
         return ledger
 
     def _claim_output(self) -> None:
-        """One that Ray started again waits for the lock of the one before: file systems take their time until they know that a machine is
-        gone, and release what it held."""
-        holder, deadline = OutputHolder(self.store, self.folder.id, str(self.description["name"])), time.monotonic() + LOCK_PATIENCE
-        holder.refuse_if_held()
-        while not self._claimed(holder, patient=time.monotonic() < deadline):
-            time.sleep(LOCK_LOOK_EVERY)
-        holder.take()
+        """See `Coordinator`; the ledger fences off an earlier incarnation that still holds the lock."""
+        self._holder.refuse_if_held()
+        self._lock_output()
+        self._holder.take()
 
-    def _claimed(self, holder: OutputHolder, *, patient: bool) -> bool:
-        """False where it is worth waiting."""
+    def _lock_output(self) -> None:
+        """An earlier incarnation may still have the lock of a folder: it hangs, or the file system does not know yet that its machine is
+        gone. That it is one shows at the folder of the run, which it has locked, too. Then this one goes on without, and looks again at
+        the end."""
+        if self._run_lock is not None:
+            return
         try:
             super()._claim_output()
         except OutputBusyError as error:
-            again = self.ledger.epoch > self.order.epoch and holder.ours
-            if not (again and patient) or self.folder.cancel_request.exists():
-                raise holder.named(error) from None
-            if not self._told_of_lock:
-                self._told_of_lock = True
-                self.progress.announce(f"Waiting for the output {self.order.output}: a coordinator that was lost still holds it.")
-            return False
-        return True
+            if "://" in self.order.output or not self._run_is_locked():
+                raise self._holder.named(error) from None
+            return
+        if "://" not in self.order.output:
+            with suppress(OutputBusyError):
+                self._run_lock = OutputClaim(Path(self.store.files.place), self.folder.id)
+
+    def _run_is_locked(self) -> bool:
+        try:
+            OutputClaim(Path(self.store.files.place), self.folder.id).release()
+        except OutputBusyError:
+            return True
+        return False
 
     def _record(self, status: RunStatus) -> None:
         """The follower tells the registry: it knows the run's folder."""
@@ -169,6 +173,8 @@ class ClusterCoordinator(Coordinator):
 
     def _still_ours(self) -> None:
         try:
+            if "://" not in self.order.output:
+                self._lock_output()
             self.target.check()
         except LedgerFencedError as error:  # by another run: nobody else goes on with this one
             raise OutputBusyError(error.message, cure=f"Resume it: batchmill resume {self.folder.id}") from None
@@ -237,6 +243,8 @@ class ClusterCoordinator(Coordinator):
 
     def _let_go(self) -> None:
         super()._let_go()
+        if self._run_lock is not None:
+            self._run_lock.release()
         remove_proofs(self._own_proofs)
         self._logs.close()
 

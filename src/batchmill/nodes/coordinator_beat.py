@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from batchmill.errors import BatchmillError
+from batchmill.errors import BatchmillError, LedgerFencedError
 from batchmill.parallel_run.heart import BEAT
 from batchmill.parallel_run.run_store import RunStore
 from batchmill.records import Counts, RunStatus
@@ -20,7 +20,8 @@ SAID_KEPT = 20
 class CoordinatorBeat:
     """A `Progress` that writes heartbeats into the run store, one a second, and at once when there is news.
 
-    ``request``: the file whose appearance cancels the run here; it is made when somebody asks for that in the store.
+    ``request``: the file whose appearance cancels the run here; it is made when somebody asks for that in the store. `planning` and
+    `update` raise `LedgerFencedError` when a later incarnation has beaten: whoever has nothing to commit would not find out.
     """
 
     def __init__(self, store: RunStore, request: Path) -> None:
@@ -31,6 +32,7 @@ class CoordinatorBeat:
         self._counts: dict[str, Any] = {}
         self._facts: dict[str, Any] = {"listed": 0, "said": [], "planned": False}
         self._refusal: dict[str, Any] | None = None
+        self._replaced = False
         self._news = threading.Event()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._keep, name="batchmill-beat", daemon=True)
@@ -54,6 +56,7 @@ class CoordinatorBeat:
     # --- progress ---------------------------------------------------------------------------------------------------------------
 
     def planning(self, found: int) -> None:
+        self._refuse_if_replaced()
         self._facts["listed"] = found
 
     def announce(self, text: str) -> None:
@@ -70,6 +73,7 @@ class CoordinatorBeat:
         self.planned()
 
     def update(self, counts: Counts) -> None:
+        self._refuse_if_replaced()
         self._counts = counts.as_dict()
 
     def ended(self, status: RunStatus, counts: Counts, error: str | None) -> None:
@@ -93,13 +97,15 @@ class CoordinatorBeat:
 
     def _beat(self) -> None:
         with suppress(BatchmillError, OSError):  # the next one may arrive
-            if not self._replaced():
+            last = self._store.alive() if self.epoch else None
+            if last is not None and last.epoch > self.epoch:
+                self._replaced = True  # one that was only thought dead has nothing to say any more
+            else:
                 self._store.beat(self.epoch, self._status, self._counts, **self._facts)
 
-    def _replaced(self) -> bool:
-        """Whether a later incarnation has beaten: one that was only thought dead has nothing to say any more."""
-        last = self._store.alive() if self.epoch else None
-        return last is not None and last.epoch > self.epoch
+    def _refuse_if_replaced(self) -> None:
+        if self._replaced:
+            raise LedgerFencedError(f"A later incarnation of the coordinator goes on with the run in {self._store.files.place}.")
 
 
 def told(error: BatchmillError) -> dict[str, Any]:

@@ -199,6 +199,7 @@ class Job:
 
     def _unwanted(self) -> bool:
         """Whether somebody ends the run while its output is written, which may take hours on a cluster; all the work is done."""
+        self._progress.update(self._counts())
         self._look_for_cancel()
         return self._stop is not None and self._stop[0] in (RunStatus.CANCELED, RunStatus.INTERRUPTED)
 
