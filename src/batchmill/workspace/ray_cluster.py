@@ -27,10 +27,13 @@ HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
 """How a gRPC client begins (RFC 9113): the preface and empty settings; the server answers with its own."""
 HEAD_CALL, CLIENT_CALL = "/ray.rpc.NodeInfoGcsService/GetClusterId", "/ray.rpc.RayletDriver/ClusterInfo"
 """What only the head of a cluster, and only its server for clients, can be asked."""
-UNKNOWN_CALL = b"grpc-status\x0212"
-"""In the answer of a gRPC server that has no such call: UNIMPLEMENTED, as HPACK writes it (RFC 7541)."""
+UNKNOWN_CALL, NO_TOKEN = b"grpc-status\x0212", b"grpc-status\x0216"
+"""In the answer of a gRPC server that has no such call (UNIMPLEMENTED) or wants a token (UNAUTHENTICATED), in HPACK (RFC 7541)."""
 SETTINGS_FRAME = 4
 LOOPBACK = {"127.0.0.1", "::1"}
+TOKEN_CURE = (
+    "Set RAY_AUTH_MODE=token where this is started, and have the token of the cluster there: in ~/.ray/auth_token, or in RAY_AUTH_TOKEN."
+)
 LEAVE = "Leave that one with ray.shutdown() first, or use a process of its own for each cluster, as the command line does."
 
 
@@ -257,46 +260,82 @@ def _meant(address: str) -> str:
 
 
 def _look(address: str) -> None:
-    """Is there a server of that kind? Ray itself would try for more than a minute."""
+    """Is there a server of that kind, and may we ask it? Ray itself would try for more than a minute."""
+    token = _token()
     host, _, port = address.removeprefix(CLIENT).rpartition(":")
     if not host or not port.isdigit() or os.environ.get("RAY_USE_TLS", "0") not in ("", "0", "false"):
         return
     try:
         with socket.create_connection((host.strip("[]"), int(port)), PATIENCE) as connection:
             connection.settimeout(PATIENCE)
-            connection.sendall(HELLO + _call(CLIENT_CALL if address.startswith(CLIENT) else HEAD_CALL))
+            connection.sendall(HELLO + _call(CLIENT_CALL if address.startswith(CLIENT) else HEAD_CALL, token))
             answer = connection.recv(9)
             if len(answer) < 4 or answer[3] != SETTINGS_FRAME:
                 raise ClusterError(f"What answers at {address} is no Ray cluster.", cure=_cure(address))
-            known = _knows_call(connection, answer)
+            answer = _whole(connection, answer)
     except OSError as error:
         raise ClusterError(f"No Ray cluster answers at {address}: {error.strerror or error}.", cure=_cure(address)) from error
-    if not known:
+    if UNKNOWN_CALL in answer:
         raise ClusterError(f"What answers at {address} is another port of Ray, or no Ray cluster.", cure=_cure(address))
+    if NO_TOKEN in answer:
+        what = "does not take the token of this process" if token else "wants a token, and this process gives none"
+        raise ClusterError(f"The Ray cluster at {address} {what}.", cure=TOKEN_CURE)
 
 
-def _call(path: str) -> bytes:
+def _token() -> Mapping[str, str]:
+    """The header with which this process shows its token; empty where tokens are not switched on.
+
+    Raises:
+        ClusterError: they are, and there is none.
+    """
+    loader = getattr(import_ray()._raylet, "AuthenticationTokenLoader", None)
+    if loader is None:  # another version of Ray
+        return {}
+    try:
+        found: Mapping[str, str] = loader.instance().get_token_for_http_header()
+    except Exception as error:
+        raise ClusterError("RAY_AUTH_MODE is set, and there is no token here.", cure=TOKEN_CURE) from error
+    return {name.lower(): value for name, value in found.items()}
+
+
+def _call(path: str, more: Mapping[str, str]) -> bytes:
     """A gRPC call with an empty message, as stream 1 of HTTP/2; headers as literals that are not indexed."""
     pairs = {":method": "POST", ":scheme": "http", ":path": path, ":authority": "ray", "te": "trailers", "content-type": "application/grpc"}
-    texts = [text.encode() for pair in pairs.items() for text in pair]
-    headers = b"".join((b"\0" if number % 2 == 0 else b"") + bytes((len(text),)) + text for number, text in enumerate(texts))
+    headers = b"".join(b"\0" + _literal(name) + _literal(value) for name, value in {**pairs, **more}.items())
     frame = len(headers).to_bytes(3, "big") + bytes((1, 4, 0, 0, 0, 1)) + headers  # HEADERS, END_HEADERS
     return frame + bytes((0, 0, 5, 0, 1, 0, 0, 0, 1)) + bytes(5)  # DATA, END_STREAM
 
 
-def _knows_call(connection: socket.socket, answer: bytes) -> bool:
-    """Whether the server does not say at once that it has no such call; one that takes its time is believed."""
+def _literal(text: str) -> bytes:
+    """A string of HPACK: its length as an integer with a prefix of seven bits, then itself.
+
+    >>> _literal("ab"), _literal("x" * 200)[:3]
+    (b'\\x02ab', b'\\x7fIx')
+    """
+    data = text.encode()
+    rest = len(data) - 0x7F
+    if rest < 0:
+        return bytes((len(data),)) + data
+    length = [0x7F]
+    while rest > 0x7F:
+        length.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    return bytes((*length, rest)) + data
+
+
+def _whole(connection: socket.socket, answer: bytes) -> bytes:
+    """The answer up to its status; of a server that takes its time, as far as it came."""
     deadline = time.monotonic() + ANSWER_PATIENCE
     connection.settimeout(ANSWER_PATIENCE)
-    while UNKNOWN_CALL not in answer:
+    while time.monotonic() < deadline:
         try:
             more = connection.recv(1 << 12)
         except TimeoutError:
-            return True
+            break
         answer += more
-        if not more or b"grpc-status" in answer or time.monotonic() > deadline:
-            return UNKNOWN_CALL not in answer
-    return False
+        if not more or b"grpc-status" in answer:
+            break
+    return answer
 
 
 def _cure(address: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from batchmill.workspace import ray_cluster as ray_cluster_module
 from batchmill.workspace.ray_cluster import ClusterError, cluster_nodes, connect, disconnect
 from tests.ray_cluster import ray_cluster
 from tests.stores import closed_port
@@ -38,6 +39,40 @@ def test_nothing_listens_there(prefix: str) -> None:
 def test_something_else_listens_there(prefix: str, web_server: str) -> None:
     with pytest.raises(ClusterError, match=f"What answers at .*{web_server} is no Ray cluster"):
         connect(prefix + web_server)
+
+
+@pytest.fixture
+def guarded() -> Iterator[tuple[str, list[bytes]]]:
+    """The address of a gRPC server that wants another token, and what it is asked."""
+    asked: list[bytes] = []
+    settings, headers = bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)), b"\0\x0bgrpc-status\x0216"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with listener.accept()[0] as connection:
+                asked.append(connection.recv(1 << 16))
+                connection.sendall(settings + bytes((0, 0, len(headers), 1, 5, 0, 0, 0, 1)) + headers)
+                connection.recv(1)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}", asked
+        thread.join()
+
+
+@pytest.mark.parametrize("prefix", ["ray:", "ray://"])
+@pytest.mark.parametrize(
+    ("token", "said"),
+    [({}, "wants a token, and this process gives none"), ({"authorization": "Bearer " + "x" * 200}, "does not take the token")],
+)
+def test_who_has_not_the_token_of_a_cluster_is_told_at_once(
+    prefix: str, token: dict[str, str], said: str, guarded: tuple[str, list[bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, asked = guarded
+    monkeypatch.setattr(ray_cluster_module, "_token", lambda: token)
+    with pytest.raises(ClusterError, match=f"The Ray cluster at .*{address} {said}.* Set RAY_AUTH_MODE=token"):
+        connect(prefix + address)
+    assert all(value.encode() in asked[0] for value in token.values())
 
 
 def test_auto_is_what_the_variable_of_ray_names(monkeypatch: pytest.MonkeyPatch) -> None:
