@@ -11,13 +11,15 @@ import pytest
 from batchmill.errors import StoreError
 from batchmill.nodes import follower as module
 from batchmill.nodes.cluster_handle import CoordinatorHandle
-from batchmill.nodes.coordinator_beat import CoordinatorBeat
+from batchmill.nodes.coordinator_beat import CoordinatorBeat, told
 from batchmill.nodes.coordinator_order import CoordinatorOrder
 from batchmill.nodes.follower import Follower
 from batchmill.parallel_run.cluster_run import ClusterRun
+from batchmill.parallel_run.progress import Silent
 from batchmill.parallel_run.run import create_run
+from batchmill.parallel_run.run_store import Heartbeat
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
-from batchmill.records import Counts, RunStatus
+from batchmill.records import Counts, ItemCounts, MiniBatchCounts, RunStatus
 from batchmill.settings import RunSettings
 from batchmill.workspace.ray_cluster import ClusterError
 
@@ -105,6 +107,31 @@ def test_a_run_that_has_completed_meanwhile_is_followed_to_its_end(run: ClusterR
     follower = Follower(run)
     follower.prepare()
     assert follower.carry_out().status is RunStatus.COMPLETED
+
+
+def test_a_coordinator_that_begins_again_does_not_undo_what_was_shown(run: ClusterRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    run.begin()
+    done = Counts(ItemCounts(9, 6, 0, 3), MiniBatchCounts(3, 2, 0, 1)).as_dict()
+    beats: list[tuple[dict[str, Any], dict[str, Any]]] = [(done, {}), ({}, {}), (done, {}), (done, {"refused": told(StoreError("enough"))})]
+    shown: list[Counts] = []
+
+    class Shown(Silent):
+        def started(self, counts: Counts) -> None:
+            shown.append(counts)
+
+        update = started
+
+    follower = Follower(run, Shown())
+    monkeypatch.setattr(module.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(follower, "_worth_a_look", lambda: True)
+
+    def heartbeat() -> Heartbeat:
+        counts, facts = beats.pop(0)
+        return Heartbeat(1, len(beats), "Running", 0.0, counts, facts)
+
+    monkeypatch.setattr(run, "heartbeat", heartbeat)
+    follower.carry_out()
+    assert [counts.items.succeeded for counts in shown] == [6] * 3
 
 
 def test_a_run_whose_coordinator_was_interrupted_is_followed_while_ray_knows_it(

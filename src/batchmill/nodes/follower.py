@@ -161,11 +161,9 @@ class Follower:
             while True:
                 beat = self._hear()
                 counts = _counts(beat.counts) if beat is not None else Counts()
-                if counts.mini_batches.total and not started:
+                if counts.mini_batches.total:  # else it has just begun, perhaps again, and knows nothing yet
+                    (self.progress.update if started else self.progress.started)(counts)
                     started = True
-                    self.progress.started(counts)
-                elif started:
-                    self.progress.update(counts)
                 self._hand_on_cancel()
                 if self._worth_a_look():
                     self._mirror(last=False)
