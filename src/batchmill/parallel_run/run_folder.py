@@ -16,6 +16,8 @@ from batchmill.storage.home import home as home
 
 ERROR_LOG_LIMIT = 16 << 20
 PROBE_SECONDS = 0.5
+"""Patience for a run folder's lock: whoever asks `RunFolder.alive` holds it for an instant too."""
+LOCK_EVERY = 0.01
 
 
 def runs_folder() -> Path:
@@ -23,8 +25,8 @@ def runs_folder() -> Path:
     return home() / "runs"
 
 
-def _flock(descriptor: int, patience: float) -> bool:
-    """Take the lock; a moment's patience, because whoever asks `RunFolder.alive` holds it for an instant too."""
+def take_lock(descriptor: int, patience: float) -> bool:
+    """Lock a file for this process alone, within ``patience`` seconds; False where another one held it all the time."""
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -32,7 +34,7 @@ def _flock(descriptor: int, patience: float) -> bool:
         except BlockingIOError:
             if time.monotonic() > deadline:
                 return False
-            time.sleep(PROBE_SECONDS / 50)
+            time.sleep(LOCK_EVERY)
         else:
             return True
 
@@ -83,7 +85,7 @@ class RunFolder:
             RunBusyError: a living coordinator holds it.
         """
         descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        if not _flock(descriptor, PROBE_SECONDS):
+        if not take_lock(descriptor, PROBE_SECONDS):
             os.close(descriptor)
             raise RunBusyError(f"Run {self.id} is running in another process.", cure=f"Follow it: batchmill resume {self.id}")
         self._lock = descriptor

@@ -6,10 +6,8 @@ incarnation. The index proves nothing: it is rebuilt from the segments wherever 
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -20,6 +18,7 @@ from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.ledger_schema import TABLES, WRITES
 from batchmill.parallel_run.ledger_segment import START, LedgerSegment, Write
 from batchmill.parallel_run.ledger_sequence import PACK_SEGMENTS, LedgerSequence, segment_name
+from batchmill.parallel_run.run_folder import take_lock
 from batchmill.storage.shared_store import SharedStore
 
 REPLICA = "CREATE TABLE IF NOT EXISTS replica (id INTEGER PRIMARY KEY CHECK (id = 0), number INTEGER NOT NULL, token BLOB NOT NULL)"
@@ -194,7 +193,7 @@ class LedgerMirror:
         """
         descriptor = os.open(self._path.with_name(f"{self._path.name}.refresh"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            if not _lock(descriptor):
+            if not take_lock(descriptor, PATIENCE):
                 return False
             replica = LedgerReplica(self._path, self._store)
             try:
@@ -203,19 +202,6 @@ class LedgerMirror:
                 replica.close()
         finally:
             os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.02)
-        else:
-            return True
 
 
 def _batches(segments: Iterator[LedgerSegment]) -> Iterator[list[LedgerSegment]]:
