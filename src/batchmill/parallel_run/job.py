@@ -111,6 +111,7 @@ class Job:
         self._moved = self._clock()
         self._told = 0.0
         self._looked = 0.0
+        self._told_of_missing = False
         self._shutdown_problems: list[ErrorFacts] = []
         self._committed = self._counts()
 
@@ -285,12 +286,23 @@ class Job:
         if isinstance(event, NodeDraining):
             self._master.line(f"{node} is going to be taken away ({event.reason}); it gets nothing more.")
         else:
-            self._master.line(str(event))
-            if (cause := self._roll.gave_up(event, self._engine.nodes)) is not None:
-                self._end(RunStatus.FAILED, cause)
+            self._gave_up(event)
             told = self._scheduler.node_draining(node)
             return [*told, *self._scheduler.node_lost(node)]  # uncharged: leases that were on their way to it
         return self._scheduler.node_draining(node)
+
+    def _gave_up(self, event: NodeGaveUp) -> None:
+        """The run ends with its last node. Until then whoever looks on is told of the first that is missing; the log has all of them."""
+        self._master.line(str(event))
+        cause = self._roll.gave_up(event, self._engine.nodes)
+        if cause is not None:
+            self._end(RunStatus.FAILED, cause)
+        elif not self._told_of_missing:
+            self._told_of_missing = True
+            text = f"{event.node} gave up, the run goes on without it: {event.error.error_class}: {event.error.message}"
+            self._progress.announce(text)
+            with self._ledger.transaction():
+                self._ledger.add_warning(text, None, event.node)
 
     def _rare_event(self, event: WorkerReady | InitFailed | NodePreparing | Full | ShutdownProblem) -> None:
         self._master.line(str(event), debug=isinstance(event, WorkerReady | NodePreparing))

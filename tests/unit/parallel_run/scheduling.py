@@ -82,6 +82,16 @@ class Nodes:
     def abort(self) -> None: ...
 
 
+class Listener(Silent):
+    """Keeps what whoever looks on is told."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def announce(self, text: str) -> None:
+        self.said.append(text)
+
+
 class World:
     """A scheduler, a job and a ledger, driven event by event."""
 
@@ -99,7 +109,9 @@ class World:
         self.scheduler = self.new_scheduler()
         self.now = 0.0
         limits: Any = Limits(no_progress=1e9, first_progress=1e9)
-        self.job = Job(self.folder, self.ledger, self.scheduler, self.nodes, None, sum(items), limits, Silent(), clock=lambda: self.now)
+        listener = Listener()
+        self.said = listener.said
+        self.job = Job(self.folder, self.ledger, self.scheduler, self.nodes, None, sum(items), limits, listener, clock=lambda: self.now)
 
     def close(self) -> None:
         self.ledger.close()

@@ -208,6 +208,15 @@ def test_a_run_whose_last_node_gives_up_ends() -> None:
         assert ended(w) == (RunStatus.FAILED, "node1 gave up: StoreError: the store does not answer")
 
 
+def test_who_looks_on_is_told_that_a_node_is_missing() -> None:
+    with world([1] * 4, nodes=3) as w:
+        w.tell(NodeGaveUp("node0", ErrorFacts("UsageError", "node0 on far: /data cannot be seen there.")))
+        w.tell(NodeGaveUp("node1", ErrorFacts("UsageError", "node1 on far: /data cannot be seen there.")))
+        text = "node0 gave up, the run goes on without it: UsageError: node0 on far: /data cannot be seen there."
+        assert w.said == [text]
+        assert w.ledger.warnings() == [(None, "node0", text)]
+
+
 @pytest.mark.parametrize("joins", [True, False])
 def test_a_node_that_gives_up_gets_nothing_more(joins: bool) -> None:
     with world([1] * 4) as w:
