@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from batchmill.errors import StoreError
+from batchmill.errors import OutputError, StoreError
 from batchmill.nodes import follower as module
 from batchmill.nodes.cluster_handle import CoordinatorHandle
 from batchmill.nodes.coordinator_beat import CoordinatorBeat, told
@@ -176,6 +176,17 @@ def test_who_hands_nothing_over_leaves_nothing_beside_the_inputs(
         Follower(run).prepare()
     assert list((tmp_path / "in").iterdir()) == []
     assert run.folder.path.exists() == (not new or isinstance(error, KeyboardInterrupt))
+
+
+def test_an_output_that_is_no_folder_is_refused_as_on_this_machine(
+    run: ClusterRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "out").touch()
+    monkeypatch.setattr(module, "Connection", NoConnection)
+    with pytest.raises(OutputError, match=f"The output folder {tmp_path / 'out'} cannot be used: File exists. Choose another --output"):
+        Follower(run).prepare()
+    assert not run.folder.path.exists()
+    assert list((tmp_path / "in").iterdir()) == []
 
 
 def test_logs_that_take_long_to_look_through_are_looked_for_less_often(run: ClusterRun, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ from batchmill.nodes.published_snapshot import publish_snapshot
 from batchmill.parallel_run.cluster_run import ClusterRun
 from batchmill.parallel_run.ledger import Ledger
 from batchmill.parallel_run.named_things import DATASET, names_things
+from batchmill.parallel_run.output_claim import make_output_folder
 from batchmill.parallel_run.run_identity import COMPLETE
 from batchmill.parallel_run.run_places import copy_script, input_places
 from batchmill.parallel_run.run_store import SETTINGS
@@ -92,6 +93,8 @@ class Submission:
                 ledger.close()
         output = Path(run.place)
         self._made = [] if run.remote else [path for path in (output, *output.parents) if not path.exists()]
+        if not run.remote:
+            make_output_folder(output)
         places = input_places(description, names)
         self._take_snapshot(places)
         run.store.files.put(SETTINGS, run.folder.settings.read_bytes())

@@ -15,13 +15,11 @@ class OutputClaim:
     """Holds an output folder for this process."""
 
     def __init__(self, folder: Path, run_id: str) -> None:
+        make_output_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             self._descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
         except OSError as error:
-            raise OutputError(
-                f"The output folder {folder} cannot be used: {error.strerror}.", cure="Choose another --output; nothing was started."
-            ) from None
+            raise _unusable(folder, error) from None
         if not os.access(folder, os.W_OK | os.X_OK):
             os.close(self._descriptor)
             raise OutputError(f"The output folder {folder} cannot be written.", cure="Choose another --output; nothing was started.")
@@ -37,6 +35,24 @@ class OutputClaim:
 
     def release(self) -> None:
         os.close(self._descriptor)
+
+
+def make_output_folder(folder: Path) -> None:
+    """Have it there.
+
+    Raises:
+        OutputError: it cannot be.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unusable(folder, error) from None
+
+
+def _unusable(folder: Path, error: OSError) -> OutputError:
+    return OutputError(
+        f"The output folder {folder} cannot be used: {error.strerror}.", cure="Choose another --output; nothing was started."
+    )
 
 
 def _holder(folder: Path, run_id: str) -> str:
