@@ -29,7 +29,7 @@ from batchmill.parallel_run.run_store import Heartbeat
 from batchmill.records import Counts, ItemCounts, MiniBatchCounts, RunStatus
 from batchmill.workspace.ray_cluster import ClusterError
 
-LOOK_EVERY, LOOK_FAR_EVERY = 0.1, 0.5
+LOOK_EVERY, LOOK_FAR_EVERY = 0.03, 0.5
 """Seconds between two looks into a folder, and into an object store."""
 LOGS_EVERY, LOGS_SHARE = 2.0, 10
 """Seconds between two looks for logs, and how many times as long as a look: those of 1,000 nodes take a store many requests."""

@@ -123,7 +123,7 @@ class RayEngine:
             events += self._silent()
             if not self._ending:
                 events += self._watch_machines()
-            if events or self._clock() >= deadline:
+            if events or self._clock() >= deadline or (self._ending and not self._crews):
                 return events
 
     def finish(self, hear: Callable[[list[Event]], None]) -> None:

@@ -310,8 +310,10 @@ def test_finish_does_not_wait_for_nodes_that_never_came() -> None:
     play.engine.start()
     play.hear(Started("node0", "m0"))
     play.fleet.coming = [Taken("node0", Batch((), True))]
+    begun = play.clock[0]
     play.engine.finish(lambda events: None)
     assert set(play.fleet.killed) == {"node0", "node1"}
+    assert play.clock[0] == begun, "and not for another moment after the last one"
 
 
 @pytest.mark.parametrize("answers", [True, False])
