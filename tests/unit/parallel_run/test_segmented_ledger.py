@@ -403,6 +403,15 @@ def test_a_damaged_segment_stops_who_reads_it(store: Faulty, ledger: SegmentedLe
         SegmentedLedger(tmp_path / "new.sqlite", store)
 
 
+def fail_many(ledger: SegmentedLedger, count: int) -> None:
+    """So many segments, each pack of which is in the store before the next is due: of a slow store none would be asked meanwhile."""
+    for number in range(count):
+        fail(ledger, number)
+        if (packing := ledger._sequence._packing) is not None:
+            packing.result(30)
+    ledger.close()
+
+
 class Counting(FolderStore):
     """Counts what it is asked."""
 
@@ -420,9 +429,7 @@ class Counting(FolderStore):
 def test_a_long_ledger_is_read_in_packs_and_a_mirror_that_is_up_to_date_asks_once(
     store: Faulty, ledger: SegmentedLedger, tmp_path: Path
 ) -> None:
-    for number in range(200):
-        fail(ledger, number)
-    ledger.close()
+    fail_many(ledger, 200)
     assert [entry.name for entry in store.list("packs")][:2] == ["packs/000000000001-000000000005", "packs/000000000006-000000000010"]
     counting = Counting(store.place)
     with closing(SegmentedLedger(tmp_path / "new.sqlite", counting)) as found:
@@ -436,9 +443,7 @@ def test_a_long_ledger_is_read_in_packs_and_a_mirror_that_is_up_to_date_asks_onc
 
 
 def test_packs_that_are_missing_or_damaged_are_done_without(store: Faulty, ledger: SegmentedLedger, tmp_path: Path) -> None:
-    for number in range(40):
-        fail(ledger, number)
-    ledger.close()
+    fail_many(ledger, 40)
     packs = [entry.name for entry in store.list("packs")]
     store.delete(packs[1])
     store.put(packs[2], store.read(packs[2])[:-1])
