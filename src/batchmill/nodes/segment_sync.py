@@ -34,7 +34,7 @@ BACKLOG = 1 << 30
 """Bytes that are not in the store yet before the node begins nothing more."""
 
 SOON = 0.02
-FIRST_GAP, LAST_GAP = 0.25, 2.0
+FIRST_GAP, LAST_GAP = 0.5, 2.0
 GAPS_GROW = 20
 """Segments after which the gap between them doubles: a short run tells its progress often, a long one leaves few objects."""
 SHARE_OF_LOOKING = 10
