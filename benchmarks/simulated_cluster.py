@@ -111,7 +111,7 @@ class MemoryStore:
         self.put(name, data)
         return True
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes, *, durable: bool = True) -> None:
         self.names.add(name)
         self.bytes[name.partition("/")[0]] += len(data)
 

@@ -26,7 +26,7 @@ class MemoryStore:
         self.largest = 0
         self.under_way = 0
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes, *, durable: bool = True) -> None:
         with self.writer(name) as target:
             target.write(data)
 
@@ -41,7 +41,7 @@ class MemoryStore:
             raise ObjectMissingError(f"Cannot read {name}: there is no such object.")
         return self.objects[self._prefix + name][offset:][:length]
 
-    def put_file(self, name: str, path: Path) -> None:
+    def put_file(self, name: str, path: Path, *, durable: bool = True) -> None:
         self.put(name, path.read_bytes())
 
     def fetch(self, name: str, path: Path) -> None:

@@ -6,8 +6,9 @@ import random
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import psutil
 import pytest
 
 from tests.conftest import BATCHMILL, Project
@@ -94,7 +95,11 @@ class RunOnCluster:
 
 def work_dies_with(machine: RayNode, what: str) -> bool:
     """Whether a process of the machine has this in its name, as Ray gives names to actors."""
-    return any(what in process.name() or what in " ".join(process.cmdline()) for process in machine.processes())
+    for process in machine.processes():
+        with suppress(psutil.NoSuchProcess):  # it has ended since
+            if what in process.name() or what in " ".join(process.cmdline()):
+                return True
+    return False
 
 
 def machine_of_coordinator(cluster: RayCluster, machines: list[RayNode]) -> RayNode:

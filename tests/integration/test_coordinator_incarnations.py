@@ -97,9 +97,9 @@ def test_nothing_is_written_after_a_refusal_can_be_seen(
     made = incarnation(order, tmp_path)
     write = made._store.files.put
 
-    def put(name: str, data: bytes) -> None:
+    def put(name: str, data: bytes, *, durable: bool) -> None:
         seen.append(json.loads(data)["facts"])
-        write(name, data)
+        write(name, data, durable=durable)
 
     monkeypatch.setattr(made._store.files, "put", put)
     with pytest.raises(UsageError):

@@ -83,7 +83,7 @@ class LogShipper:
         if self._away:
             return False
         try:
-            self._files.put_file(f"{LOGS}/{name}", self._logs / name)
+            self._files.put_file(f"{LOGS}/{name}", self._logs / name, durable=False)
         except FileNotFoundError:
             return False
         except (BatchmillError, OSError) as error:

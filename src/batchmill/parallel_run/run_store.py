@@ -64,7 +64,8 @@ class RunStore:
     def beat(self, epoch: int, status: str, counts: dict[str, Any], **facts: Any) -> None:
         """Give a sign of life."""
         self._beats += 1
-        self.files.put(ALIVE, json.dumps(asdict(Heartbeat(epoch, self._beats, status, time.time(), counts, facts))).encode())
+        beat = Heartbeat(epoch, self._beats, status, time.time(), counts, facts)
+        self.files.put(ALIVE, json.dumps(asdict(beat)).encode(), durable=False)
 
     def alive(self) -> Heartbeat | None:
         """The last sign of life, if there ever was one that this version can read."""

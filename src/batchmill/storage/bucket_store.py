@@ -34,7 +34,7 @@ class BucketStore:
         self.place = location.base
         self._retry_timeout = retry_timeout
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes, *, durable: bool = True) -> None:
         """One request; large data goes in parts."""
         store = self._store(upload=len(data) > LARGE)
         self._ask("write", name, lambda key: store.put(key, data, chunk_size=PART, max_concurrency=SENDERS))
@@ -65,7 +65,7 @@ class BucketStore:
                 return b""
             raise
 
-    def put_file(self, name: str, path: Path) -> None:
+    def put_file(self, name: str, path: Path, *, durable: bool = True) -> None:
         """In parts, a few at a time."""
         with open(path, "rb") as source:
             part = part_size(os.fstat(source.fileno()).st_size)

@@ -27,9 +27,9 @@ class FolderStore:
     def __init__(self, place: str | os.PathLike[str]) -> None:
         self.place = os.path.abspath(place)
 
-    def put(self, name: str, data: bytes) -> None:
+    def put(self, name: str, data: bytes, *, durable: bool = True) -> None:
         """Write, sync, rename, sync the folder."""
-        with self.writer(name) as file:
+        with self.writer(name, durable=durable) as file:
             file.write(data)
 
     def create(self, name: str, data: bytes) -> bool:
@@ -59,15 +59,15 @@ class FolderStore:
                 data += more
             return data
 
-    def put_file(self, name: str, path: Path) -> None:
+    def put_file(self, name: str, path: Path, *, durable: bool = True) -> None:
         """Copy a file here."""
-        with open(path, "rb") as source, self.writer(name) as target:
+        with open(path, "rb") as source, self.writer(name, durable=durable) as target:
             shutil.copyfileobj(source, target, BUFFER)
 
     def fetch(self, name: str, path: Path) -> None:
         """Copy a file from here."""
         origin = self._path(name)
-        with self._guard("read", origin), open(origin, "rb") as source, _appearing(os.fspath(path)) as target:
+        with self._guard("read", origin), open(origin, "rb") as source, _appearing(os.fspath(path), durable=True) as target:
             shutil.copyfileobj(source, target, BUFFER)
 
     def list(self, prefix: str = "", after: str | None = None) -> Iterator[Entry]:
@@ -106,14 +106,15 @@ class FolderStore:
             shutil.rmtree(folder)
 
     @contextmanager
-    def writer(self, name: str, size: int | None = None, growing: str | None = None) -> Iterator[Writer]:
+    def writer(self, name: str, size: int | None = None, growing: str | None = None, *, durable: bool = True) -> Iterator[Writer]:
         """Write under a hidden name (or as ``growing``, in the same folder), sync, rename, sync the folder."""
         target = self._path(name)
         with self._guard("write", target):
             temporary = self._unfinished(target) if growing is None else os.path.join(self._folder_of(target), growing)
-            with _appearing(target, temporary) as file:
+            with _appearing(target, temporary, durable=durable) as file:
                 yield file
-            fsync_folder(os.path.dirname(target))
+            if durable:
+                fsync_folder(os.path.dirname(target))
 
     def below(self, folder: str) -> FolderStore:
         """The store of a folder in this one."""
@@ -184,13 +185,14 @@ def _link(temporary: str, target: str) -> bool:
 
 
 @contextmanager
-def _appearing(target: str, temporary: str | None = None) -> Iterator[BinaryIO]:
-    """A file that is synced and gets its name when the block ends; after an error it is gone."""
+def _appearing(target: str, temporary: str | None = None, *, durable: bool) -> Iterator[BinaryIO]:
+    """A file that gets its name when the block ends, synced where it is to be durable; after an error it is gone."""
     temporary = temporary or os.path.join(os.path.dirname(target), f"{UNFINISHED}{uuid.uuid4().hex}")
     try:
         with open(temporary, "wb") as file:
             yield file
-            _sync(file)
+            if durable:
+                _sync(file)
         os.replace(temporary, target)
     except BaseException:
         with suppress(OSError):

@@ -39,8 +39,8 @@ class SharedStore(Protocol):
 
     place: str
 
-    def put(self, name: str, data: bytes) -> None:
-        """Write an object, or replace it; durable on return."""
+    def put(self, name: str, data: bytes, *, durable: bool = True) -> None:
+        """Write an object, or replace it; durable on return, unless that is not asked for: then a folder may lose it with its machine."""
 
     def create(self, name: str, data: bytes) -> bool:
         """Write an object that is not there yet; durable on return. False when there is one, which may be our own: the answer of a
@@ -53,8 +53,8 @@ class SharedStore(Protocol):
             ObjectMissingError: there is none.
         """
 
-    def put_file(self, name: str, path: Path) -> None:
-        """Write an object with the content of a file, in bounded memory; durable on return."""
+    def put_file(self, name: str, path: Path, *, durable: bool = True) -> None:
+        """Write an object with the content of a file, in bounded memory; durable on return as with `put`."""
 
     def fetch(self, name: str, path: Path) -> None:
         """Write a file with the content of an object, in bounded memory; the file appears, or is replaced, when it is complete.

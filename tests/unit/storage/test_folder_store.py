@@ -105,3 +105,15 @@ def test_killed_while_writing(tmp_path: Path, action: str) -> None:
     assert [entry.name for entry in store.list()] == ["put"]
     assert store.read("put") == b"before"
     assert store.create("create", b"after")
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_only_what_is_to_be_durable_waits_for_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool) -> None:
+    store, calls = FolderStore(tmp_path / "store"), []
+    store.put("first", b"makes the folder")
+    monkeypatch.setattr(os, "fsync", calls.append)
+    store.put("beat", b"1", durable=durable)
+    store.put_file("log", tmp_path / "store" / "first", durable=durable)
+    assert bool(calls) is durable
+    assert [store.read("beat"), store.read("log")] == [b"1", b"makes the folder"]
+    assert sorted(os.listdir(tmp_path / "store")) == ["beat", "first", "log"]
