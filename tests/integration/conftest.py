@@ -8,11 +8,15 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import obstore
 import pytest
 
+from batchmill.parallel_run.cluster_run import ClusterRun
+from batchmill.parallel_run.run import create_run
+from batchmill.settings import RunSettings
 from batchmill.storage.location import parse_location
 from batchmill.storage.object_store import store_for
 from tests import stores
@@ -75,3 +79,13 @@ def bucket(request: pytest.FixtureRequest, servers: dict[str, stores.Server | st
 @pytest.fixture
 def s3(servers: dict[str, stores.Server | str], monkeypatch: pytest.MonkeyPatch) -> Bucket:
     return bucket_of("s3", servers, monkeypatch)
+
+
+@pytest.fixture
+def new_cluster_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterRun:
+    """A run for a cluster that nobody has asked, of a script over an empty folder."""
+    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
+    (tmp_path / "in").mkdir()
+    (tmp_path / "score.py").write_text("def run(files):\n    return files\n")
+    values = {"script": str(tmp_path / "score.py"), "inputs": str(tmp_path / "in"), "output": str(tmp_path / "out")}
+    return ClusterRun.of(create_run(RunSettings.parse({**values, "compute": "ray:head:6379"})))

@@ -17,24 +17,18 @@ from batchmill.nodes.node_share import node_share
 from batchmill.parallel_run import cluster_run, heart
 from batchmill.parallel_run.cluster_run import ClusterRun, move
 from batchmill.parallel_run.output_holder import NOTE, OutputHolder
-from batchmill.parallel_run.run import Run, create_run
+from batchmill.parallel_run.run import Run
 from batchmill.parallel_run.run_store import RunStore
 from batchmill.parallel_run.segmented_ledger import LedgerMirror, SegmentedLedger
 from batchmill.records import Counts, RunStatus
-from batchmill.settings import RunSettings
 from batchmill.workspace.ray_cluster import ClusterError, ClusterNode
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterRun:
+def run(new_cluster_run: ClusterRun) -> ClusterRun:
     """A run that was handed to a cluster, of which nothing is known yet."""
-    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
-    (tmp_path / "in").mkdir()
-    (tmp_path / "score.py").write_text("def run(files):\n    return files\n")
-    values = {"script": str(tmp_path / "score.py"), "inputs": str(tmp_path / "in"), "output": str(tmp_path / "out")}
-    made = ClusterRun.of(create_run(RunSettings.parse({**values, "compute": "ray:head:6379"})))
-    made.begin()
-    return made
+    new_cluster_run.begin()
+    return new_cluster_run
 
 
 def test_the_address_is_part_of_the_description(run: ClusterRun) -> None:

@@ -19,10 +19,8 @@ from batchmill.nodes.path_proof import PathProof, check_proofs, make_proofs
 from batchmill.nodes.scratch import Scratch
 from batchmill.parallel_run.cluster_run import ClusterRun
 from batchmill.parallel_run.job import Ending
-from batchmill.parallel_run.run import create_run
 from batchmill.parallel_run.segmented_ledger import SegmentedLedger
 from batchmill.records import Counts, RunStatus
-from batchmill.settings import RunSettings
 from batchmill.storage.shared_store import SharedStore
 
 
@@ -44,12 +42,8 @@ class Pretended:
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClusterRun:
-    monkeypatch.setenv("BATCHMILL_HOME", str(tmp_path / "home"))
-    (tmp_path / "in").mkdir()
-    (tmp_path / "score.py").write_text("def run(files):\n    return files\n")
-    values = {"script": str(tmp_path / "score.py"), "inputs": str(tmp_path / "in"), "output": str(tmp_path / "out")}
-    return ClusterRun.of(create_run(RunSettings.parse({**values, "compute": "ray:head:6379"})))
+def run(new_cluster_run: ClusterRun) -> ClusterRun:
+    return new_cluster_run
 
 
 @pytest.fixture

@@ -82,10 +82,10 @@ def move(folder: RunFolder, compute: str) -> None:
 
 
 def _ask(address: str) -> None:
-    from batchmill.workspace.ray_cluster import connect, disconnect
+    from batchmill.workspace.ray_cluster import connection
 
-    connect(address)
-    disconnect(keep=True)
+    with connection(address):
+        pass  # there is one
 
 
 def bring_plan(folder: RunFolder) -> None:

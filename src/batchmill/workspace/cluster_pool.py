@@ -63,15 +63,12 @@ class ClusterPool:
     def look(self, view: PoolView) -> Sight:
         """How much of a pool there is; an unreachable cluster is an answer, too."""
         from batchmill.workspace import ray_autoscaler
-        from batchmill.workspace.ray_cluster import cluster_nodes, connect, disconnect
+        from batchmill.workspace.ray_cluster import cluster_nodes, connection
 
         try:
-            connect(self.address)
-            try:
+            with connection(self.address):
                 told = ray_autoscaler.pictures(self.address)
                 machines = cluster_nodes()
-            finally:
-                disconnect(keep=True)
         except BatchmillError as error:
             return Sight(0, 0, 0, unusable=len(view.state.nodes), error=error.line)
         mine = picture_of(self._name, view.scale, self._bundle, view.state, view.now)

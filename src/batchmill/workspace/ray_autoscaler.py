@@ -81,21 +81,17 @@ def pictures(address: str) -> dict[str, Picture]:
 
 
 def _call(address: str, method: str, *arguments: object, make: bool = True) -> Any:
-    from batchmill.workspace.ray_cluster import NAMESPACE, connect, disconnect, import_ray, translated
+    from batchmill.workspace.ray_cluster import NAMESPACE, connection, import_ray, translated
 
     ray = import_ray()
-    connect(address)
-    try:
-        with translated("told of its nodes"):
-            try:
-                keeper = ray.get_actor(NAME, namespace=NAMESPACE)
-            except ValueError:
-                if not make:
-                    return None
-                keeper = _made()
-            return ray.get(getattr(keeper, method).remote(*arguments), timeout=ANSWER_SECONDS)
-    finally:
-        disconnect(keep=True)
+    with connection(address), translated("told of its nodes"):
+        try:
+            keeper = ray.get_actor(NAME, namespace=NAMESPACE)
+        except ValueError:
+            if not make:
+                return None
+            keeper = _made()
+        return ray.get(getattr(keeper, method).remote(*arguments), timeout=ANSWER_SECONDS)
 
 
 def _made() -> Any:

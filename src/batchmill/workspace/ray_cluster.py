@@ -115,6 +115,16 @@ def disconnect(*, keep: bool = False) -> None:
                 ray.shutdown()
 
 
+@contextmanager
+def connection(address: str) -> Iterator[None]:
+    """Be connected to the cluster at ``address`` inside; afterwards the connection stands until another one is wanted. See `connect`."""
+    connect(address)
+    try:
+        yield
+    finally:
+        disconnect(keep=True)
+
+
 _lock = threading.RLock()
 _own: str | None = None
 """Where the connection leads that was made here."""

@@ -66,7 +66,7 @@ class RayCompute(AmlCompute):
             ComputeTargetException: a value cannot be meant, or the name is that of another kind of compute target.
             ClusterError: Ray is not installed here, or no cluster answers there.
         """
-        from batchmill.workspace.ray_cluster import connect, disconnect
+        from batchmill.workspace.ray_cluster import connection
 
         check_name(name)
         if not isinstance(address, str) or not address.strip():
@@ -80,8 +80,8 @@ class RayCompute(AmlCompute):
         before = workspace.registry.get(KIND, name)
         if before is not None and before.definition["type"] != RAY_COMPUTE:
             raise ComputeTargetException(f"There is a compute target '{name}' already, and it is no attached cluster. Choose another name.")
-        connect(definition["address"])
-        disconnect(keep=True)
+        with connection(definition["address"]):
+            pass  # there is one
         asset = workspace.registry.put(KIND, name, definition, description=description, tags=dict(tags or {}))
         Pool(workspace.registry, asset.id).settle()
         target = from_asset(workspace, asset)
