@@ -116,6 +116,11 @@ class ClusterCoordinator(Coordinator):
             ledger.begin(**self.order.begin)
         return ledger
 
+    @property
+    def _remote(self) -> bool:
+        """Whether the output is a URL; folders have locks that a process holds."""
+        return "://" in self.order.output
+
     def _claim_output(self) -> None:
         """See `Coordinator`; the ledger fences off an earlier incarnation that still holds the lock."""
         self._holder.refuse_if_held()
@@ -131,10 +136,10 @@ class ClusterCoordinator(Coordinator):
         try:
             super()._claim_output()
         except OutputBusyError as error:
-            if "://" in self.order.output or not self._run_is_locked():
+            if self._remote or not self._run_is_locked():
                 raise self._holder.named(error) from None
             return
-        if "://" not in self.order.output:
+        if not self._remote:
             with suppress(OutputBusyError):
                 self._run_lock = OutputClaim(Path(self.store.files.place), self.folder.id)
 
@@ -173,7 +178,7 @@ class ClusterCoordinator(Coordinator):
 
     def _still_ours(self) -> None:
         try:
-            if "://" not in self.order.output:
+            if not self._remote:
                 self._lock_output()
             self.target.check()
         except LedgerFencedError as error:  # by another run: nobody else goes on with this one
@@ -221,7 +226,7 @@ class ClusterCoordinator(Coordinator):
         """What the submitting machine did not see is proved from here."""
         proved = {proof.path for proof in self.order.proofs}
         packages = [] if self._environment is None else map(Path, self._environment.paths)
-        places = [*input_places(self.description, self.names), *([] if "://" in self.order.output else [self.output]), *packages]
+        places = [*input_places(self.description, self.names), *([] if self._remote else [self.output]), *packages]
         more = make_proofs(path for path in places if path.exists() and str(path) not in proved)
         self._own_proofs += more
         return (*self.order.proofs, *more)
